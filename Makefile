@@ -1,0 +1,38 @@
+# Two commands: `make demo` runs the product, `make test` passes its tests. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PORT ?= 8420
+DATA ?= demo-data
+PREFIX ?= $(HOME)/.local
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+.PHONY: help
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Meterhall needs Python 3.11 or newer; this is {v.major}.{v.minor}. Try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "python3-venv is missing; install it: sudo apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) && touch $@
+
+$(VENV)/run: pyproject.toml constraints.txt | $(VENV)/python
+	@echo "Installing Meterhall's packages into $(VENV) (once)..."
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable . && touch $@
+
+$(VENV)/dev: $(VENV)/run
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]' && touch $@
+
+demo: $(VENV)/run  ## run the whole product with simulators (PORT=8420 DATA=demo-data)
+	@exec $(BIN)/meterhall demo --port $(PORT) --data $(DATA)
+
+test: $(VENV)/dev  ## set up and pass the tests, in under two minutes
+	@$(BIN)/pytest -n 2 -m "not slow and not browser"
+
+lint: $(VENV)/dev  ## style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/dev  ## put the code into its format
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
+.PHONY: demo test lint format
