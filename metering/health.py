@@ -56,7 +56,7 @@ class Books(Protocol):
     """The two books; both balance at every sample."""
 
     def snapshot(self) -> dict[str, Any]:
-        """`{"messages": {source: {...}}, "readings": {source: {...}}, "total": {"messages": {...}, "readings": {...}}}`.
+        """`{"messages": {source: {...}}, "readings": {source: {...}}, "total": {"messages": ..., "readings": ...}}`.
 
         Each inner dict of messages: received, decoded, repeated, rejected {reason: n},
         dropped {reason: n}, pending. Of readings: decoded, stored, duplicate, conflict,
