@@ -1,0 +1,86 @@
+"""What a configuration folder says: settings of the product, apart from the installation it watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metering.site import Installation
+
+
+class Secret(str):
+    """A text that prints as ***; read it with `reveal()`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        """The secret itself, for the one place that needs it."""
+        return str.__str__(self)
+
+
+NO_SECRET = Secret("")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """One MQTT broker to collect from."""
+
+    id: str
+    url: str  # mqtt://host:port or mqtts://host:port
+    client_id: str = "meterhall"
+    username: str = ""
+    password: Secret = NO_SECRET
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    topics: tuple[str, ...] = ()  # filters to subscribe; empty: exactly the topics of its devices
+    share_group: str = ""
+    client: str = "meterhall"  # "meterhall": our receiver (MQTT 5); "paho": MQTT 3.1.1
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusSettings:
+    """How Modbus lines are polled."""
+
+    timeout_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is bounded, so that one flood cannot take the rest down."""
+
+    spool_bytes: int = 4 << 30
+    payload_bytes: int = 256 << 10
+    quarantine_rows: int = 10_000
+    store_memory_mb: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything configured, valid as a whole.
+
+    Attributes
+    ----------
+    folder : the configuration folder
+    data : the data folder (spool, store, quarantine, ledger, admin.token)
+    host, port : where API and page are served
+    """
+
+    folder: Path
+    data: Path
+    installation: Installation
+    host: str = "127.0.0.1"
+    port: int = 8420
+    store_url: str = ""
+    brokers: tuple[BrokerSettings, ...] = ()
+    modbus: ModbusSettings = field(default_factory=ModbusSettings)
+    limits: Limits = field(default_factory=Limits)
