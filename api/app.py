@@ -1,0 +1,55 @@
+"""The app: routers, guard, problems, rights. Thin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from api.deps import refuse_routes_without_right
+from api.errors import add_problem_handlers
+from api.guard import Guard
+from api.services import Services
+
+PUBLIC_MOUNTS = frozenset({"/static"})  # files that belong to the product itself, nothing of a user's
+
+ROUTERS: tuple[APIRouter, ...] = ()
+
+
+class App(FastAPI):
+    """FastAPI with the guard around everything, error pages too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Guard(super().build_middleware_stack(), services=lambda: self.state.services)
+
+
+def create_app(services: Services, mounts: Iterable[Callable[[FastAPI], None]] = ()) -> FastAPI:
+    """The app of these services; `mounts` add the page (each is called with the app).
+
+    `app.state.services` may be replaced as a whole while it runs (a reload).
+
+    Raises
+    ------
+    RuntimeError
+        If any route names no right: default deny.
+    """
+    app = App(
+        title="Meterhall",
+        version="1",
+        description="Telemetry of buildings and official vehicles: readings, consumption, quality.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = services
+    app.state.places = threading.BoundedSemaphore(services.limits.expensive)
+    add_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    for mount in mounts:
+        mount(app)
+    refuse_routes_without_right(app, PUBLIC_MOUNTS)
+    return app

@@ -1,0 +1,119 @@
+"""Everything the routes and the page need, passed in once by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from api.live import LiveFeed
+from metering.clock import now_us
+from metering.explain import ExplainedError
+from metering.health import CollectorStatus
+from metering.reading import Point
+from metering.site import Installation
+from storage.store import Store
+
+MEBIBYTE = 1024 * 1024
+
+
+class IngestRow(NamedTuple):
+    """One accepted row of a batch that came over HTTP."""
+
+    row: int  # its number in the batch, from 0
+    point: Point
+    at: int  # observed_at [us since 1970]
+    value: float  # [the quantity's unit]
+
+
+class RejectedRow(NamedTuple):
+    """One refused row of a batch: why, and what to do about it."""
+
+    row: int
+    reason: str  # as counted in the books, e.g. "out of range"
+    mend: str
+
+
+class Collector(CollectorStatus, Protocol):
+    """What the API asks of the collector."""
+
+    async def ingest(  # type: ignore[override]
+        self, source: str, key: str, payload: bytes, rows: Sequence[IngestRow], rejected: Sequence[RejectedRow]
+    ) -> str:
+        """Take a batch; returns its spool position once it is durable (fdatasync done).
+
+        `payload` is the body as received: the record that goes into the spool, with `key` as
+        the record's key. `rows` and `rejected` are what `api.batches.read_batch` made of it.
+
+        Raises
+        ------
+        ExplainedError
+            If the spool takes nothing now; nothing of the batch was kept.
+        """
+        ...
+
+    def replay(self, ids: Sequence[int]) -> int:
+        """Put quarantined payloads back at the head of the way; returns how many were taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all together, may take."""
+
+    body_bytes: int = MEBIBYTE
+    ingest_bytes: int = 8 * MEBIBYTE
+    ingest_rows: int = 100_000
+    body_s: float = 10.0  # from the first byte of a request to the last
+    send_s: float = 30.0  # a client that takes no byte for so long is dropped
+    page_rows: int = 10_000  # JSON rows in a page
+    steps: int = 50_000  # intervals or rollup steps in one reply
+    stream_s: float = 600.0  # longest download
+    stream_rows: int = 50_000_000
+    expensive: int = 4  # expensive requests at once; more get 429
+    live_clients: int = 64
+    live_points: int = 2_000
+    live_period_s: float = 0.5  # a client gets at most one message a period
+    heartbeat_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the routes need. Replaced as a whole when the configuration is reloaded.
+
+    installation : what is configured
+    store, ledger, quarantine : what lasts
+    collector : the collector, in this process or far away; None where there is none
+    live : the feed of values as they arrive
+    admin_token : what changing routes ask for; never empty
+    data_folder : where everything lies
+    open_reading : reading needs no token (only when bound to loopback)
+    allowed_hosts : names a Host header may carry, without port
+    simulated : the data is simulated or replayed, and every page says so
+    working_day : of a site's country and a local date ("2026-11-24"): is it a working day? None: Monday to Friday
+    """
+
+    installation: Installation
+    store: Store
+    ledger: Any
+    quarantine: Any
+    collector: Collector | None
+    live: LiveFeed
+    admin_token: str
+    data_folder: Path
+    started_at: int
+    now: Callable[[], int] = now_us
+    open_reading: bool = True
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    simulated: bool = False
+    working_day: Callable[[str, str], bool] | None = None
+    limits: Limits = field(default_factory=Limits)
+    version: str = "0.1.0"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.admin_token) < 16:
+            raise ExplainedError(
+                "admin token", "is empty or shorter than 16 characters", "delete admin.token and start again"
+            )
