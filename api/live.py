@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
-
 from metering.explain import ExplainedError
-from metering.reading import Point, ReadingBatch
+from metering.reading import Point
 
 
 class LiveValue(NamedTuple):
@@ -86,7 +84,7 @@ class LiveFeed:
 
     @property
     def listeners(self) -> int:
-        """How many listen."""
+        """How many listen; while nobody does, a publisher need not even gather rows."""
         return len(self._listeners)
 
     @contextmanager
@@ -112,27 +110,15 @@ class LiveFeed:
             with self._lock:
                 self._listeners = tuple(other for other in self._listeners if other is not subscription)
 
-    def publish(self, changes: dict[Point, LiveValue]) -> None:
-        """Offer new values to every listener; any thread."""
-        for subscription in self._listeners:
-            subscription.offer(changes)
-
-    def publish_batch(self, batch: ReadingBatch) -> None:
-        """Offer the newest row of each point of a batch; costs nothing while nobody listens."""
-        if not self._listeners or not len(batch):
+    def publish(self, rows: Sequence[tuple[Point, int, float, int]]) -> None:
+        """Offer (point, observed_at [us], value, quality) rows to every listener; any thread, never waits."""
+        listeners = self._listeners
+        if not listeners:
             return
-        order = np.lexsort((batch.at, batch.point))
-        points = batch.point[order]
-        newest = order[np.append(points[1:] != points[:-1], True)]
-        self.publish(
-            {
-                batch.points[point]: LiveValue(at, value, quality)
-                for point, at, value, quality in zip(
-                    batch.point[newest].tolist(),
-                    batch.at[newest].tolist(),
-                    batch.value[newest].tolist(),
-                    batch.quality[newest].tolist(),
-                    strict=True,
-                )
-            }
-        )
+        changes: dict[Point, LiveValue] = {}
+        for point, at, value, quality in rows:
+            old = changes.get(point)
+            if old is None or at >= old.at:
+                changes[point] = LiveValue(at, value, quality)
+        for subscription in listeners:
+            subscription.offer(changes)
