@@ -35,4 +35,19 @@ lint: $(VENV)/dev  ## style and types
 
 format: $(VENV)/dev  ## put the code into its format
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
-.PHONY: demo test lint format
+
+golden:  ## rewrite the expected files of golden cases; review the diff like code
+	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/devices -k golden
+
+bench: $(VENV)/dev  ## print this machine's figures
+	@$(BIN)/python -m benchmarks
+
+install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
+	@$(PYTHON) -m venv $(PREFIX)/lib/meterhall
+	@$(PREFIX)/lib/meterhall/bin/pip install --quiet --upgrade --constraint constraints.txt .
+	@mkdir -p $(PREFIX)/bin && ln -sf $(PREFIX)/lib/meterhall/bin/meterhall $(PREFIX)/bin/meterhall
+	@$(PREFIX)/bin/meterhall version
+
+uninstall:  ## remove what install put there; data folders stay
+	@rm -rf $(PREFIX)/lib/meterhall $(PREFIX)/bin/meterhall
+.PHONY: demo test lint format golden bench install uninstall
