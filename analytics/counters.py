@@ -288,6 +288,15 @@ def settled(at: I64, value: F64, limit: F64 | float, tick: float = TICK) -> NDAr
     return np.flatnonzero(inside & (rise > np.maximum(tick, np.abs(value) * FLOAT32)))
 
 
+def limits(at: I64, scales: Sequence[Scale], largest_step_per_s: float | None) -> F64:
+    """Most that the raw counter can add [raw unit/us] at each instant; float64 (n,)."""
+    if largest_step_per_s is None:
+        return np.full(len(at), LIMITLESS)
+    factors = np.maximum(np.abs(np.array([scale.factor for scale in scales])), 1e-12)
+    which = np.searchsorted(np.array([scale.at for scale in scales], np.int64), at, side="right") - 1
+    return np.asarray(largest_step_per_s / 1e6 / factors[np.maximum(which, 0)], np.float64)
+
+
 def moment_of_swap(fact: Fact, at: I64, value: F64, tick: float = TICK) -> int:
     """When the readings show a recorded swap: at its date, or at a fall near it that fits `last` and `first`."""
     lo, hi = np.searchsorted(at, [fact.valid_from - SWAP_SLACK_US, fact.valid_from + SWAP_SLACK_US])
@@ -338,9 +347,6 @@ def cumulative(
     for i in np.flatnonzero(~np.isfinite(value))[:1]:
         raise ValueError(f"value[{i}] is {value[i]}; a missing value makes no row")
     unit = series.point.of.unit
-    dates = np.array([scale.at for scale in scales], np.int64)
-    factors = np.array([scale.factor for scale in scales])
-
     cut = [(moment_of_swap(fact, at, value, tick), fact) for fact in swaps(facts, series.point.quantity)]
     if len(at):
         cut = [
@@ -362,10 +368,7 @@ def cumulative(
             values.append(np.array([fact.last]))
         t, v = np.concatenate(times), np.concatenate(values)
         if len(t):
-            limit = np.full(len(t), LIMITLESS)
-            if largest_step_per_s is not None:
-                which = np.maximum(np.searchsorted(dates, t, side="right") - 1, 0)
-                limit = largest_step_per_s / 1e6 / np.maximum(np.abs(factors[which]), 1e-12)
+            limit = limits(t, scales, largest_step_per_s)
             judge = _Judge(t, v, limit, rollover, tick, unit)
             judge.run()
             lift = np.where(judge.code == 1, rollover or 0.0, 0.0)
