@@ -16,6 +16,7 @@ from storage.frame import (
     FIRST,
     FRAME_HEAD,
     FRAME_MAGIC,
+    SEAL_MAGIC,
     SECTOR,
     Frame,
     Hole,
@@ -171,26 +172,36 @@ def _take_seal(segment: Segment, seal: Seal) -> None:
 
 def _cut_torn_tail(segment: Segment, read: Read) -> None:
     """Where the last segment ends as a crash leaves it (cut short, or zero-filled), end it before that."""
-    start = segment.end
-    while segment.holes and segment.holes[-1].end == start:
-        start = segment.holes[-1].start
-        last = segment.holes[-1]
-        tail = read(segment.end - start, start)
-        if not _is_torn(last, tail, segment.size):
+    if not segment.holes or segment.holes[-1].end != segment.size:
+        return
+    tail = read(segment.size - segment.holes[-1].start, segment.holes[-1].start)
+    zeros = segment.size - len(tail) + len(tail.rstrip(b"\0"))
+    while segment.holes and segment.holes[-1].end == segment.end:
+        hole = segment.holes[-1]
+        head = read(min(FRAME_HEAD.size, segment.size - hole.start), hole.start)
+        if zeros == hole.end:
+            zeros -= _zeros_before(read, hole.end)
+        is_zero = zeros <= hole.start or (zeros < hole.end and segment.size - zeros >= 16)
+        if not is_zero and not _is_cut(hole, head, segment.size):
             return
         segment.holes.pop()
-        segment.torn += segment.end - start
-        segment.end = start
+        segment.torn += hole.end - hole.start
+        segment.end = hole.start
 
 
-def _is_torn(hole: Hole, tail: bytes, size: int) -> bool:
-    if not tail.strip(b"\0") or tail.endswith(bytes(16)):
+def _zeros_before(read: Read, end: int) -> int:
+    """Zero bytes that end at an offset, counted back to one sector."""
+    data = read(min(SECTOR, end - FIRST), end - min(SECTOR, end - FIRST))
+    return len(data) - len(data.rstrip(b"\0"))
+
+
+def _is_cut(hole: Hole, head: bytes, size: int) -> bool:
+    """Whether a frame, or a seal, begins in the hole and the file ends before it does."""
+    if len(head) < FRAME_HEAD.size or head.startswith(SEAL_MAGIC):
         return True
-    if not tail.startswith(FRAME_MAGIC[: len(tail)]):
+    if not head.startswith(FRAME_MAGIC):
         return False
-    if len(tail) < FRAME_HEAD.size:
-        return True
-    _, length, _, _, width, *_ = FRAME_HEAD.unpack(tail[: FRAME_HEAD.size])
+    _, length, _, _, width, *_ = FRAME_HEAD.unpack(head)
     return hole.start + FRAME_HEAD.size + width + length > size
 
 
