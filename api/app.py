@@ -11,11 +11,36 @@ from starlette.types import ASGIApp
 from api.deps import refuse_routes_without_right
 from api.errors import add_problem_handlers
 from api.guard import Guard
+from api.routes import (
+    collector,
+    consumption,
+    docs,
+    events,
+    explain,
+    health,
+    ingest,
+    live,
+    places,
+    quarantine,
+    series,
+)
 from api.services import Services
 
 PUBLIC_MOUNTS = frozenset({"/static"})  # files that belong to the product itself, nothing of a user's
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (
+    places.router,
+    series.router,
+    consumption.router,
+    live.router,
+    explain.router,
+    events.router,
+    collector.router,
+    quarantine.router,
+    ingest.router,
+    health.router,
+    docs.router,
+)
 
 
 class App(FastAPI):
@@ -45,6 +70,7 @@ def create_app(services: Services, mounts: Iterable[Callable[[FastAPI], None]] =
         redoc_url=None,
     )
     app.state.services = services
+    app.state.ingest_keys = ingest.Keys()
     app.state.places = threading.BoundedSemaphore(services.limits.expensive)
     add_problem_handlers(app)
     for router in ROUTERS:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from analytics.nodes import GENERATION, signed_meters
 from api.errors import NotThere, Refused
 from api.facts import applied_at
 from api.periods import Period, Resolution, edges, local_date, midnight, quarter_before, shifted, zone_of
@@ -160,6 +161,8 @@ def measure_of(services: Services, scope: Scope, node: str, name: str) -> Measur
     if scope_of(services, node) != scope:
         raise NotThere(f'"{node[:64]}"', f"is no {scope}", f"its scope is {scope_of(services, node)}")
     candidates: tuple[str, ...]
+    if name == GENERATION and scope != "meter":
+        return Measure(site.id, scope, node, name, _unit_of_carrier(services, scope, node, name))
     if name in CARRIER_NAMES:
         candidates = CONSUMPTION.get(Carrier(name), ())
         if scope != "meter":
@@ -179,7 +182,7 @@ def _unit_of_carrier(services: Services, scope: str, node: str, carrier: str) ->
     for measure in services.store.measures():
         if measure.scope == scope and measure.node == node and measure.name == carrier:
             return measure.unit
-    counters = CONSUMPTION.get(Carrier(carrier))
+    counters = CONSUMPTION.get(Carrier.ELECTRICITY if carrier == GENERATION else Carrier(carrier))
     if not counters:
         raise NotThere(f'"{carrier}"', "is no carrier that is consumed", f"use one of {', '.join(FLOW_CARRIERS)}")
     return QUANTITIES[counters[0]].unit
@@ -490,17 +493,13 @@ def cadence_us(device: Meter | Vehicle) -> int:
 
 
 def power_now(services: Services, node: str) -> PowerNow:
-    """Electric power into a meter, building or site now [W]; generation counts as use, export does not."""
+    """Power into a meter now, or electric power used in a building or site: what flows in and is made inside [W]."""
     scope = scope_of(services, node)
     if scope == "meter":
         device = services.installation.by_id[node]
         weighed = [(device, 1)] if isinstance(device, Meter | Vehicle) else []
     else:
-        weighed = list(services.installation.contributions(scope, node, Carrier.ELECTRICITY))
-        if scope == "site":
-            weighed += [(m, 1) for m in services.installation.meters if m.site == node and _gives_inside(m)]
-        else:
-            weighed += [(m, 1) for m in services.installation.meters if m.building == node and _gives_inside(m)]
+        weighed = list(signed_meters(services.installation, scope, node, Carrier.ELECTRICITY))
     points = {device.id: Point(device.site, device.id, _power_of(device)) for device, _ in weighed}
     latest = services.store.latest(list(points.values()))
     total, oldest = 0.0, services.now()
@@ -510,9 +509,7 @@ def power_now(services: Services, node: str) -> PowerNow:
         if reading is None or age is None or age > max(FRESH_CADENCES * cadence_us(device), CADENCE_US):
             return _power_of_interval(services, scope, node)
         at = to_us(reading.observed_at)
-        value = applied_at(device, points[device.id].quantity, at, reading.value)
-        generates = isinstance(device, Meter) and device.role == "generation" and scope != "meter"
-        total += abs(value) if generates else weight * value
+        total += weight * applied_at(device, points[device.id].quantity, at, reading.value)
         oldest = min(oldest, at)
     if not weighed:
         return PowerNow(None, None, "none")
@@ -523,11 +520,6 @@ def _power_of(device: Meter | Vehicle) -> str:
     if isinstance(device, Vehicle):
         return "battery_power"
     return {Carrier.HEAT: "heat_power", Carrier.COOLING: "cooling_power"}.get(device.carrier, "active_power")
-
-
-def _gives_inside(meter: Meter) -> bool:
-    """A generator behind a main meter: what it gives is used inside, or leaves through the main meter."""
-    return meter.role == "generation" and bool(meter.parent)
 
 
 def _power_of_interval(services: Services, scope: Scope, node: str) -> PowerNow:
@@ -579,17 +571,17 @@ def device_figures(services: Services) -> list[DeviceFigure]:
     out = []
     for device in services.installation.devices():
         found = units.get(device.id)
-        line_id, unit = found if found else ("", None)
+        line_id, own = found if found else ("", None)
         seen = newest.get(device.id)
         quiet = seen is not None and services.now() - seen > max(FRESH_CADENCES * cadence_us(device), CADENCE_US)
         state: DeviceState = "never" if seen is None else "silent" if quiet else "ok"
         offline = seen if quiet else None
-        if unit is not None:
-            offline = unit.offline_since or offline
-            if unit.state in ("broken", "degraded"):
-                state = "broken" if unit.state == "broken" else "degraded"
-        errors = dict(unit.errors) if unit else {}
-        out.append(DeviceFigure(device, state, seen, offline, errors, unit.note if unit else "", line_id))
+        if own is not None:
+            offline = own.offline_since or offline
+            if own.state in ("broken", "degraded"):
+                state = "broken" if own.state == "broken" else "degraded"
+        errors = dict(own.errors) if own else {}
+        out.append(DeviceFigure(device, state, seen, offline, errors, own.note if own else "", line_id))
     return out
 
 

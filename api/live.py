@@ -87,6 +87,13 @@ class LiveFeed:
         """How many listen; while nobody does, a publisher need not even gather rows."""
         return len(self._listeners)
 
+    def check_room(self) -> None:
+        """Raise TooManyListeners if the feed is full."""
+        if len(self._listeners) >= self._listeners_at_most:
+            raise TooManyListeners(
+                "live feed", f"has {self._listeners_at_most} listeners", "close a page, or try again later"
+            )
+
     @contextmanager
     def listen(self, points: Iterable[Point] | None) -> Iterator[Subscription]:
         """A subscription to some points, or to all; call it in a running event loop.
@@ -99,10 +106,7 @@ class LiveFeed:
         wanted = None if points is None else frozenset(points)
         subscription = Subscription(wanted, asyncio.get_running_loop())
         with self._lock:
-            if len(self._listeners) >= self._listeners_at_most:
-                raise TooManyListeners(
-                    "live feed", f"has {self._listeners_at_most} listeners", "close a page, or try again later"
-                )
+            self.check_room()
             self._listeners = (*self._listeners, subscription)
         try:
             yield subscription

@@ -53,8 +53,11 @@ def rolled_up(
 
     A step without a reading is absent. Where a dated fact begins inside a step, both sides count with their own.
     """
-    cuts = None if aggregate in STEP_US else edges(aggregate, period, zone_of(tz))
-    step = STEP_US.get(aggregate) or _grid(cuts)
+    if aggregate == "hour" or aggregate == "day":
+        cuts: NDArray[np.int64] | None = edges(aggregate, period, zone_of(tz))
+        step = _grid(cuts)
+    else:
+        cuts, step = None, STEP_US[aggregate]
     parts = []
     plain = Stretch(period.start, period.end, 1.0, 0.0, ())
     for piece in stretches(device, point.quantity, *period) if facts else [plain]:

@@ -12,7 +12,7 @@ from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.health import CollectorStatus
 from metering.reading import Point
-from metering.site import Installation
+from metering.site import Installation, Name
 from storage.store import Store
 
 MEBIBYTE = 1024 * 1024
@@ -58,6 +58,61 @@ class Collector(CollectorStatus, Protocol):
         ...
 
 
+class Event(Protocol):
+    """Something that needs somebody: a row of the ledger's events."""
+
+    id: int
+    kind: str  # silent, stuck, out_of_range, dead_unit, water_at_night, night_load, ...
+    severity: str
+    subject: str  # id of the meter, vehicle, building or line
+    since: int  # [us since 1970]
+    until: int | None  # None while it lasts
+    text: Name
+    data: Mapping[str, Any]
+
+
+class Ledger(Protocol):
+    """What the API asks of the ledger."""
+
+    def events(
+        self, *, open_only: bool = False, start: int | None = None, end: int | None = None, limit: int = 1000
+    ) -> Sequence[Event]:
+        """Events that overlap [start, end), newest first."""
+        ...
+
+
+class QuarantineEntry(Protocol):
+    """One rejected payload, of which the first 4 KiB are kept."""
+
+    id: int
+    source: str
+    key: str
+    received_at: int
+    reason: str
+    detail: str
+    position: str
+    payload: bytes
+    replayed: bool
+
+
+class Quarantine(Protocol):
+    """Rejected payloads, with their reason."""
+
+    def entries(
+        self, *, limit: int, before: int | None = None, source: str | None = None, reason: str | None = None
+    ) -> Sequence[QuarantineEntry]:
+        """Newest first, with ids below `before`."""
+        ...
+
+    def get(self, entry_id: int) -> QuarantineEntry | None:
+        """One entry with its payload; None if there is none."""
+        ...
+
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request, and all together, may take."""
@@ -96,8 +151,8 @@ class Services:
 
     installation: Installation
     store: Store
-    ledger: Any
-    quarantine: Any
+    ledger: Ledger
+    quarantine: Quarantine
     collector: Collector | None
     live: LiveFeed
     admin_token: str

@@ -1,0 +1,456 @@
+"""What goes over the wire, as JSON: times are ISO 8601 with offset, amounts are thousandths of the unit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Iso = Annotated[str, Field(description="ISO 8601 with offset", examples=["2026-11-24T08:00:00+08:00"])]
+Thousandths = Annotated[int, Field(description="thousandths of the unit, exact")]
+Share = Annotated[float, Field(ge=0, description="share [1]")]
+
+
+class Model(BaseModel):
+    """Strict on the way out as on the way in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    where: str | None = None
+    what: str | None = None
+    mend: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+class NameOut(Model):
+    """A name in both languages."""
+
+    en: str
+    zh: str
+
+
+class DatedOut(Model):
+    """A value and the date from which it holds."""
+
+    value: float
+    valid_from: Iso | None
+
+
+class SiteOut(Model):
+    """A site."""
+
+    id: str
+    name: NameOut
+    timezone: str
+    country: str
+    latitude: float | None
+    longitude: float | None
+
+
+class BuildingOut(Model):
+    """A building; areas in m2, persons as they were dated."""
+
+    id: str
+    site: str
+    name: NameOut
+    use: str
+    floor_area: list[DatedOut]
+    persons: list[DatedOut]
+    opens: str
+    closes: str
+    in_charge: str
+
+
+class FactOut(Model):
+    """A dated fact of a meter, applied on the way out."""
+
+    kind: Literal["ratio", "sign", "rescale", "swap"]
+    valid_from: Iso | None
+    factor: float
+    offset: float
+    quantity: str
+    last: float | None
+    first: float | None
+    reason: str
+
+
+class MeterOut(Model):
+    """A meter and its place in the tree; what it is asked over is without secrets."""
+
+    id: str
+    site: str
+    building: str
+    name: NameOut
+    carrier: str
+    role: str
+    profile: str
+    unit_id: int | None
+    parent: str
+    parts: list[str]
+    end_use: str
+    facts: list[FactOut]
+    points: list[str]
+    simulated: bool
+    replayed: bool
+
+
+class VehicleOut(Model):
+    """A vehicle, what it does and when it was last heard."""
+
+    id: str
+    site: str
+    building: str
+    name: NameOut
+    drive: str
+    plate: str
+    profile: str
+    battery_kwh: float | None
+    tank_l: float | None
+    activity: Literal["driving", "charging", "parked", "silent", "unknown"]
+    last_seen: Iso | None
+    state_of_charge: float | None = Field(description="[%]")
+    fuel_level: float | None = Field(description="[%]")
+    odometer: float | None = Field(description="[km]")
+    points: list[str]
+    simulated: bool
+
+
+class DeviceOut(Model):
+    """How a meter or vehicle does."""
+
+    id: str
+    kind: Literal["meter", "vehicle"]
+    site: str
+    line: str
+    state: Literal["ok", "silent", "never", "broken", "degraded"]
+    last_seen: Iso | None
+    offline_since: Iso | None
+    errors: dict[str, int]
+    note: str
+
+
+class BranchOut(Model):
+    """A meter in the tree with a period's figures."""
+
+    meter: str
+    name: NameOut
+    quantity: str
+    unit: str
+    amount: Thousandths | None
+    coverage: Share
+    estimated: Thousandths
+    share: float | None = Field(description="of its parent [1]")
+    rest: Thousandths | None = Field(description="what its parts leave unexplained")
+    parts: list[BranchOut]
+
+
+class TreeOut(Model):
+    """The meters of a node of one carrier."""
+
+    node: str
+    carrier: str
+    start: Iso
+    end: Iso
+    tops: list[BranchOut]
+
+
+class SampleOut(Model):
+    """One reading."""
+
+    at: Iso
+    value: float
+    quality: int = Field(description="0 measured, 1 suspect (kept as the meter said it), 2 manual")
+
+
+class StepOut(Model):
+    """Minimum, mean and maximum of a gauge in a step."""
+
+    start: Iso
+    lowest: float
+    mean: float
+    highest: float
+    count: int
+
+
+class SeriesOut(Model):
+    """Readings of a point, or a gauge's steps; a missing value makes no row."""
+
+    point: str
+    unit: str
+    kind: Literal["gauge", "counter", "state"]
+    tz: str
+    aggregate: Literal["raw", "1min", "15min", "hour", "day"]
+    facts_applied: bool = Field(description="dated facts (ratio, sign, rescale) are in the values")
+    start: Iso
+    end: Iso
+    rows: list[SampleOut] | list[StepOut]
+    next: str | None = Field(description="give it as `cursor` for the next page; null: this is the last one")
+
+
+class FactorOut(Model):
+    """A dated, sourced factor."""
+
+    id: str
+    value: float
+    unit: str
+    valid_from: Iso | None
+    valid_to: Iso | None
+    scope: str
+    source: str
+    status: Literal["verified", "unverified"]
+
+
+class ConvertedOut(Model):
+    """Money, CO2 or standard coal of the whole period, and the factor rows it was made with."""
+
+    value: float
+    unit: str
+    factors: list[FactorOut]
+
+
+class IntervalOut(Model):
+    """What was used in an interval."""
+
+    start: Iso
+    end: Iso
+    amount: Thousandths
+    estimated: Thousandths = Field(description="the part that was spread over gaps")
+    coverage: Share = Field(description="share of the interval outside gaps [1]")
+
+
+class ConsumptionOut(Model):
+    """Consumption by interval; an interval of which nothing is known is absent, and not zero."""
+
+    node: str
+    scope: Literal["meter", "building", "site"]
+    name: str = Field(description="the carrier, or the meter's counter")
+    unit: str
+    tz: str
+    resolution: Literal["15min", "hour", "day", "month", "year", "total"]
+    estimates: Literal["include", "exclude"]
+    start: Iso
+    end: Iso
+    total: Thousandths | None = Field(description="null: nothing is known")
+    estimated: Thousandths
+    coverage: Share
+    rows: list[IntervalOut]
+    converted: dict[str, ConvertedOut] = Field(description="price, co2, kgce: where a factor covers all of it")
+
+
+class LatestOut(Model):
+    """The newest reading of a point, facts applied."""
+
+    point: str
+    unit: str
+    at: Iso
+    received_at: Iso
+    value: float
+    quality: int
+    age_s: float
+
+
+class EventOut(Model):
+    """Something that needs somebody."""
+
+    id: int | str
+    kind: str
+    severity: str
+    subject: str
+    since: Iso
+    until: Iso | None
+    text: NameOut
+    data: dict[str, Any]
+
+
+class QuarantineOut(Model):
+    """A rejected payload."""
+
+    id: int
+    source: str
+    key: str
+    received_at: Iso
+    reason: str
+    detail: str
+    position: str
+    size: int
+    replayed: bool
+
+
+class QuarantinedPayload(QuarantineOut):
+    """A rejected payload with what it held (the first 4 KiB)."""
+
+    text: str | None = Field(description="if it is UTF-8")
+    hex: str
+
+
+class QuarantinePage(Model):
+    """Rejected payloads, newest first."""
+
+    total: int
+    rows: list[QuarantineOut]
+    next: int | None = Field(description="give it as `before` for the next page")
+
+
+class ReplayIn(Model):
+    """Which quarantined payloads to try again."""
+
+    ids: list[Annotated[int, Field(ge=0, le=2**62)]] = Field(min_length=1, max_length=10_000)
+
+
+class ReplayOut(Model):
+    """How many were taken."""
+
+    taken: int
+
+
+class UnitOut(Model):
+    """A unit on a line, or a device behind a broker."""
+
+    device: str
+    unit_id: int | None
+    state: Literal["ok", "degraded", "broken", "unknown"]
+    breaker: Literal["closed", "open", "probing"]
+    last_answer: Iso | None
+    offline_since: Iso | None
+    polls: int
+    good: int
+    errors: dict[str, int]
+    note: str
+
+
+class LineOut(Model):
+    """One way in."""
+
+    id: str
+    kind: Literal["modbus", "mqtt", "ingest"]
+    address: str
+    state: Literal["ok", "degraded", "broken", "unknown"]
+    since: Iso | None
+    note: str
+    connects: int
+    units: list[UnitOut]
+
+
+class SpoolOut(Model):
+    """What is durable and not yet stored."""
+
+    pending_messages: int
+    bytes: int
+    segments: int
+    oldest_pending: Iso | None
+    damaged: list[str]
+    accepting: bool
+    note: str
+
+
+class BooksOut(Model):
+    """The two books, by source and in total; both balance."""
+
+    messages: dict[str, dict[str, Any]]
+    readings: dict[str, dict[str, Any]]
+    total: dict[str, dict[str, Any]]
+    spool: SpoolOut | None
+
+
+class OriginOut(Model):
+    """Where a reading came from."""
+
+    source: str
+    received_at: Iso
+    profiles: str
+    position: str
+
+
+class ConflictOut(Model):
+    """One of several values that arrived for a point and time."""
+
+    point: str
+    at: Iso
+    value: float
+    quality: int
+    served: bool
+    origin: OriginOut
+
+
+class IntervalOfReading(Model):
+    """The interval that a counter's reading fell into."""
+
+    resolution: Literal["15min", "day"]
+    name: str
+    unit: str
+    start: Iso
+    end: Iso
+    amount: Thousandths
+    estimated: Thousandths
+    coverage: Share
+    quality: int
+
+
+class ExplainOut(Model):
+    """One reading, from the wire to the figures it is in."""
+
+    point: str
+    unit: str
+    kind: str
+    at: Iso
+    value_as_the_meter_said: float
+    value: float = Field(description="with the facts that hold at its time")
+    quality: int
+    origin: OriginOut | None
+    conflicts: list[ConflictOut]
+    facts: list[FactOut]
+    intervals: list[IntervalOfReading]
+    words: list[str] = Field(description="the same in sentences")
+
+
+class RowIn(Model):
+    """A row of a batch."""
+
+    site: str
+    meter: str = Field(description="a meter's or a vehicle's id")
+    quantity: str
+    phase: Literal["total", "l1", "l2", "l3", "n"] = "total"
+    at: Iso
+    value: float = Field(description="in the quantity's own unit, finite")
+
+
+class RowRefused(Model):
+    """A row that was not taken."""
+
+    row: int = Field(description="its number in the batch, from 0")
+    reason: str
+    mend: str
+
+
+class IngestOut(Model):
+    """What became of a batch: accepted rows are durable."""
+
+    received: int
+    accepted: int
+    rejected: list[RowRefused]
+    position: str | None = Field(description="the spool position of the batch")
+    repeated: bool = Field(description="this Idempotency-Key was taken before; nothing was taken twice")
+
+
+class HealthOut(Model):
+    """Alive."""
+
+    status: Literal["ok"]
+
+
+class ReadyOut(Model):
+    """Ready, or degraded with the reasons."""
+
+    status: Literal["ok", "degraded", "broken"]
+    reasons: list[str]
+    simulated: bool
+    version: str
+    started_at: Iso

@@ -1,0 +1,228 @@
+"""From the central types to what goes over the wire."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from api import schemas as out
+from api.figures import Branch, Converted, DeviceFigure, VehicleState
+from api.periods import EARLIEST, iso
+from metering.clock import to_us
+from metering.health import LineHealth, SpoolHealth, UnitHealth
+from metering.reading import Origin, Point
+from metering.site import Building, Dated, Fact, Factor, Meter, Name, Site
+from storage.store import Conflict
+
+UTC = ZoneInfo("UTC")
+
+
+def name(of: Name) -> out.NameOut:
+    """Both languages; Chinese falls back to English."""
+    return out.NameOut(en=of.en, zh=of.in_language("zh"))
+
+
+def when(us: int | None, zone: ZoneInfo = UTC) -> str | None:
+    """ISO 8601, or None where there is no such time, or none that has a beginning."""
+    return None if us is None or us < to_us(EARLIEST) else iso(us, zone)
+
+
+def dated(values: tuple[Dated, ...], zone: ZoneInfo) -> list[out.DatedOut]:
+    """Dated values."""
+    return [out.DatedOut(value=each.value, valid_from=when(each.valid_from, zone)) for each in values]
+
+
+def site(of: Site) -> out.SiteOut:
+    """A site."""
+    return out.SiteOut(
+        id=of.id,
+        name=name(of.name),
+        timezone=of.timezone,
+        country=of.country,
+        latitude=of.latitude,
+        longitude=of.longitude,
+    )
+
+
+def building(of: Building, zone: ZoneInfo) -> out.BuildingOut:
+    """A building."""
+    return out.BuildingOut(
+        id=of.id,
+        site=of.site,
+        name=name(of.name),
+        use=of.use,
+        floor_area=dated(of.floor_area, zone),
+        persons=dated(of.persons, zone),
+        opens=of.opens,
+        closes=of.closes,
+        in_charge=of.in_charge,
+    )
+
+
+def fact(of: Fact, zone: ZoneInfo) -> out.FactOut:
+    """A dated fact; who wrote it stays in the configuration."""
+    return out.FactOut(
+        kind=of.kind,
+        valid_from=when(of.valid_from, zone),
+        factor=of.factor,
+        offset=of.offset,
+        quantity=of.quantity,
+        last=of.last,
+        first=of.first,
+        reason=of.reason,
+    )
+
+
+def meter(of: Meter, parts: tuple[Meter, ...], points: list[Point], zone: ZoneInfo) -> out.MeterOut:
+    """A meter; its address stays inside."""
+    return out.MeterOut(
+        id=of.id,
+        site=of.site,
+        building=of.building,
+        name=name(of.name),
+        carrier=of.carrier,
+        role=of.role,
+        profile=of.profile,
+        unit_id=of.unit_id,
+        parent=of.parent,
+        parts=[part.id for part in parts],
+        end_use=of.end_use,
+        facts=[fact(each, zone) for each in of.facts],
+        points=[str(point) for point in points],
+        simulated=of.simulated,
+        replayed=of.replayed,
+    )
+
+
+def vehicle(of: VehicleState, points: list[Point], zone: ZoneInfo) -> out.VehicleOut:
+    """A vehicle with its state."""
+    car = of.vehicle
+    return out.VehicleOut(
+        id=car.id,
+        site=car.site,
+        building=car.building,
+        name=name(car.name),
+        drive=car.drive,
+        plate=car.plate,
+        profile=car.profile,
+        battery_kwh=car.battery_kwh,
+        tank_l=car.tank_l,
+        activity=of.activity,
+        last_seen=when(of.last_seen, zone),
+        state_of_charge=of.charge,
+        fuel_level=of.fuel,
+        odometer=of.odometer,
+        points=[str(point) for point in points],
+        simulated=car.simulated,
+    )
+
+
+def device(of: DeviceFigure, zone: ZoneInfo) -> out.DeviceOut:
+    """How a device does."""
+    return out.DeviceOut(
+        id=of.device.id,
+        kind="meter" if isinstance(of.device, Meter) else "vehicle",
+        site=of.device.site,
+        line=of.line,
+        state=of.state,
+        last_seen=when(of.last_seen, zone),
+        offline_since=when(of.offline_since, zone),
+        errors=of.errors,
+        note=of.note,
+    )
+
+
+def branch(of: Branch) -> out.BranchOut:
+    """A branch of the tree, with its parts."""
+    return out.BranchOut(
+        meter=of.meter.id,
+        name=name(of.meter.name),
+        quantity=of.amount.measure.name,
+        unit=of.amount.unit,
+        amount=of.amount.value,
+        coverage=of.amount.coverage,
+        estimated=of.amount.estimated,
+        share=of.share,
+        rest=of.rest,
+        parts=[branch(part) for part in of.parts],
+    )
+
+
+def factor(of: Factor, zone: ZoneInfo) -> out.FactorOut:
+    """A dated factor."""
+    return out.FactorOut(
+        id=of.id,
+        value=of.value,
+        unit=of.unit,
+        valid_from=when(of.valid_from, zone),
+        valid_to=when(of.valid_to, zone),
+        scope=of.scope,
+        source=of.source,
+        status=of.status,
+    )
+
+
+def converted(of: Converted, zone: ZoneInfo) -> out.ConvertedOut:
+    """A converted figure with its factors."""
+    return out.ConvertedOut(value=of.value, unit=of.unit, factors=[factor(each, zone) for each in of.factors])
+
+
+def origin(of: Origin, zone: ZoneInfo) -> out.OriginOut:
+    """Where a reading came from."""
+    return out.OriginOut(
+        source=of.source, received_at=iso(of.received_at, zone), profiles=of.profiles, position=of.position
+    )
+
+
+def conflict(of: Conflict, zone: ZoneInfo) -> out.ConflictOut:
+    """One of several values at a point and time."""
+    return out.ConflictOut(
+        point=str(of.point),
+        at=iso(of.at, zone),
+        value=of.value,
+        quality=of.quality,
+        served=of.served,
+        origin=origin(of.origin, zone),
+    )
+
+
+def unit(of: UnitHealth, zone: ZoneInfo) -> out.UnitOut:
+    """A unit on a line."""
+    return out.UnitOut(
+        device=of.device,
+        unit_id=of.unit_id,
+        state=of.state,
+        breaker=of.breaker,
+        last_answer=when(of.last_answer, zone),
+        offline_since=when(of.offline_since, zone),
+        polls=of.polls,
+        good=of.good,
+        errors=dict(of.errors),
+        note=of.note,
+    )
+
+
+def line(of: LineHealth, zone: ZoneInfo) -> out.LineOut:
+    """One way in."""
+    return out.LineOut(
+        id=of.id,
+        kind=of.kind,
+        address=of.address,
+        state=of.state,
+        since=when(of.since, zone),
+        note=of.note,
+        connects=of.connects,
+        units=[unit(each, zone) for each in of.units],
+    )
+
+
+def spool(of: SpoolHealth, zone: ZoneInfo) -> out.SpoolOut:
+    """The spool's state."""
+    return out.SpoolOut(
+        pending_messages=of.pending_messages,
+        bytes=of.bytes,
+        segments=of.segments,
+        oldest_pending=when(of.oldest_pending_us, zone),
+        damaged=list(of.damaged),
+        accepting=of.accepting,
+        note=of.note,
+    )
