@@ -1,0 +1,475 @@
+"""The one job that turns stored readings into intervals: counters of meters, then buildings and sites.
+
+Readings that come in `touch` their point and time. `run_once` recomputes what those readings can have
+changed, no more: from the last reading before them at which the curve is certain (`counters.settled`) to
+the first such one after them. The result is byte for byte that of one computation over everything.
+
+The store keeps quarter hours ("15min") and local days ("day"). Days of a zone whose days begin on UTC
+quarters are sums of quarters; other days have their own edges on the curve.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from analytics import facts as dated
+from analytics.counters import SWAP_SLACK_US as SLACK
+from analytics.counters import TICK, Cadence, Curve, cumulative, learned_cadence, limits, settled, splice
+from analytics.edges import aligned, grid_edges, local_edges
+from analytics.facts import BEGIN, END, MIRROR
+from analytics.intervals import aggregate, empty, intervals
+from analytics.nodes import Part, combine, node_parts
+from metering.clock import DAY_US, HOUR_US, QUARTER_US
+from metering.explain import Finding
+from metering.quantity import QUANTITIES, Carrier, Kind, Phase
+from metering.reading import IntervalSeries, Measure, Point, Series
+from metering.site import Device, Installation, Meter, Vehicle
+from storage.store import Store
+
+Range = tuple[int, int]
+FIRST, LAST = 0, 7_258_118_400_000_000  # 1970 to 2200: every instant a store is asked for
+UNKNOWN_CADENCE_US = QUARTER_US  # of a point that is read too rarely to learn from
+PLAUSIBLE = 2.0  # a step of more than this times the rated power is a fault, not energy
+LONG_US = 50 * 366 * DAY_US  # of a span without bounds only the days with readings are of interest
+FINDINGS_KEPT = 200  # per counter
+
+
+class _Window(NamedTuple):
+    """Readings around a touched time, and the quarters in which they are the whole truth."""
+
+    series: Series
+    start: int  # what may have changed: [start, end), whole quarters
+    end: int
+    valid_from: int  # the curve of these readings is exact in [valid_from, valid_to)
+    valid_to: int
+
+
+class _Fresh(NamedTuple):
+    """Quarters computed in this run."""
+
+    start: int
+    end: int
+    series: IntervalSeries
+    day_edges: np.ndarray  # the local days these quarters lie in
+    days: IntervalSeries | None  # of a zone whose days cut quarters; else they are sums
+    findings: tuple[Finding, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Were all quarters there can be computed?"""
+        return self.start <= FIRST and self.end >= LAST
+
+    @property
+    def day_span(self) -> Range:
+        return (FIRST, LAST) if self.whole else (int(self.day_edges[0]), int(self.day_edges[-1]))
+
+
+def device_cadence(device: Device) -> int | None:
+    """Configured cadence, else a Modbus meter's poll period [us]; None: learn it from the readings."""
+    if device.cadence_s:
+        return round(device.cadence_s * 1e6)
+    if isinstance(device, Meter) and device.connection.startswith("modbus"):
+        return round(device.poll_s * 1e6)
+    return None
+
+
+def device_largest_step(device: Device, quantity: str) -> float | None:
+    """Most energy a second can bring [kWh/s], from the rated power; None: not known."""
+    if not isinstance(device, Meter) or not device.rated_power_w or device.carrier != Carrier.ELECTRICITY:
+        return None
+    return PLAUSIBLE * device.rated_power_w / 3.6e6 if QUANTITIES[quantity].unit in ("kWh", "kvarh") else None
+
+
+def merge(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
+    """Ranges in order, those that overlap or lie at most `gap` apart as one."""
+    out: list[Range] = []
+    for start, end in sorted(ranges):
+        if out and start <= out[-1][1] + gap:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((start, end))
+    return out
+
+
+class Deriver:
+    """Keeps the intervals in the store up to date with its readings.
+
+    Parameters
+    ----------
+    installation : what is configured; a reading of an unknown device is not derived
+    store : where readings are and intervals go
+    rollover_of : value at which a point's counter wraps to zero [raw unit], None if not known (from its profile)
+    cadence_of : expected spacing of a point's readings [us], or (valid_from, cadence) rows, or None: the
+        device's own (`device_cadence`), else the median spacing of each UTC day
+    tick_of : step of a point's counter [raw unit]; a step back of as much is noise
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        store: Store,
+        *,
+        rollover_of: Callable[[Point], float | None] | None = None,
+        cadence_of: Callable[[Point], Cadence | None] | None = None,
+        tick_of: Callable[[Point], float] | None = None,
+    ) -> None:
+        self.installation, self.store = installation, store
+        self._rollover_of = rollover_of or (lambda point: None)
+        self._cadence_of = cadence_of or (lambda point: None)
+        self._tick_of = tick_of or (lambda point: TICK)
+        self._lock, self._running = threading.Lock(), threading.Lock()
+        self._touched: dict[Point, list[Range]] = {}
+        self._working: dict[Point, list[Range]] = {}
+        self._findings: dict[Measure, list[Finding]] = {}
+        self._since: dict[Measure, int] | None = None  # start of each measure's first interval
+
+    # What is to be done
+
+    def touch(self, point: Point, start_us: int, end_us: int) -> None:
+        """Readings of `point` observed in [start_us, end_us] have come in; both ends included. Thread-safe."""
+        if point.phase != Phase.TOTAL or QUANTITIES[point.quantity].kind is not Kind.COUNTER:
+            return
+        with self._lock:
+            rows = self._touched.setdefault(point, [])
+            if rows and rows[-1][0] <= start_us <= rows[-1][1] + HOUR_US:
+                rows[-1] = (rows[-1][0], max(rows[-1][1], end_us))
+            else:
+                rows.append((start_us, end_us))
+                if len(rows) > 16:
+                    self._touched[point] = merge(rows, HOUR_US)
+
+    def pending(self) -> list[tuple[str, int, int]]:
+        """What is not derived yet, to be kept with the store's state: (point's text form, start, end)."""
+        with self._lock:
+            both = [*self._working.items(), *self._touched.items()]
+        return [(str(point), start, end) for point, rows in both for start, end in merge(rows)]
+
+    def restore(self, rows: Iterable[Sequence[str | int]]) -> None:
+        """Take up what `pending` said before a restart."""
+        for text, start, end in rows:
+            self.touch(Point.parse(str(text)), int(start), int(end))
+
+    def rebuild(self, start: int | None = None, end: int | None = None) -> int:
+        """Recompute everything, or what lies in [start, end]; returns the interval rows written."""
+        for point in self.store.points():
+            self.touch(point, FIRST if start is None else start, LAST if end is None else end)
+        return self.run_once(0)
+
+    def reload(self, installation: Installation) -> None:
+        """Take a changed configuration; devices whose facts or cadence differ are derived anew, as are the nodes."""
+        with self._running:
+            before, self.installation = self.installation, installation
+            tree = [(m.id, m.parent, m.building, m.role, m.carrier) for m in installation.meters]
+            moved = tree != [(m.id, m.parent, m.building, m.role, m.carrier) for m in before.meters]
+            zones = {s.id: s.timezone for s in installation.sites} != {s.id: s.timezone for s in before.sites}
+        for point in self.store.points():
+            if moved or zones or installation.by_id.get(point.meter) != before.by_id.get(point.meter):
+                self.touch(point, FIRST, LAST)
+
+    def findings(self) -> list[tuple[Measure, Finding]]:
+        """What was decided about counters (resets, swaps, spikes...) in what this process has derived, by time."""
+        rows = [(measure, finding) for measure, found in list(self._findings.items()) for finding in found]
+        return sorted(rows, key=lambda row: (int(row[1].data["at"]), row[0]))
+
+    # Doing it
+
+    def run_once(self, now: int) -> int:
+        """Recompute what was touched; returns the interval rows written. What fails stays pending.
+
+        `now` [us since 1970] is not used by the arithmetic: intervals depend on readings alone.
+        """
+        with self._running:
+            with self._lock:
+                self._working, self._touched = self._touched, {}
+            try:
+                written = self._derive(self._working)
+            except BaseException:
+                with self._lock:
+                    for point, rows in self._working.items():
+                        self._touched.setdefault(point, []).extend(rows)
+                    self._working = {}
+                self._since = None
+                raise
+            with self._lock:
+                self._working = {}
+            return written
+
+    def _derive(self, touched: dict[Point, list[Range]]) -> int:
+        if not touched:
+            return 0
+        available = {point for point in self.store.points() if point.meter in self.installation.by_id}
+        jobs: dict[Measure, list[tuple[Point, Range]]] = defaultdict(list)
+        for point, rows in touched.items():
+            if point in available:
+                for measure in self._measures_of(point):
+                    jobs[measure] += [(point, span) for span in merge(rows, HOUR_US)]
+        with ThreadPoolExecutor(2 if len(jobs) > 8 else 1) as pool:
+            done = list(pool.map(lambda job: self._meter(job[0], job[1], available), jobs.items()))
+        fresh = {measure: rows for measure, rows in zip(jobs, done, strict=True) if rows}
+        return self._write(fresh)
+
+    def _device(self, measure: Measure) -> Device:
+        found = self.installation.by_id[measure.node]
+        assert isinstance(found, Meter | Vehicle)
+        return found
+
+    def _measures_of(self, point: Point) -> list[Measure]:
+        """The outgoing counters that a raw counter can serve."""
+        device = self.installation.by_id[point.meter]
+        assert isinstance(device, Meter | Vehicle)
+        names = [point.quantity]
+        if point.quantity in MIRROR and any(fact.kind == "sign" for fact in device.facts):
+            names.append(MIRROR[point.quantity])
+        return [Measure(point.site, "meter", point.meter, name, QUANTITIES[name].unit) for name in names]
+
+    def _meter(self, measure: Measure, rows: list[tuple[Point, Range]], available: set[Point]) -> list[_Fresh]:
+        """Quarters of one counter around the touched times."""
+        device = self._device(measure)
+        windows = [self._window(device, point, *span) for point, span in rows]
+        sources = dated.sources(device.facts, measure.name)
+        out = []
+        for start, end in merge((window.start, window.end) for window in windows):
+            whole = [window for window in windows if window.valid_from <= start and end <= window.valid_to]
+            if len(sources) == 1 and whole:
+                window = whole[0]
+                curve = self._curve(device, window.series)
+            else:
+                curve = self._spliced(device, measure, sources, available, start, end)
+            lo, hi = (int(curve.start[0]), int(curve.end[-1])) if len(curve) else (start, start)
+            lo, hi = max(start, lo), min(end, hi)
+            series = intervals(curve, grid_edges(lo, hi), measure) if lo < hi else empty(measure)
+            if end - start > LONG_US:
+                edges = self._days(device, lo, hi) if lo < hi else self._days(device, start, start)
+            else:
+                edges = self._days(device, start, end)
+            days = None
+            if not aligned(edges):  # its days have their own edges on the curve
+                around = self._spliced(device, measure, sources, available, int(edges[0]), int(edges[-1]))
+                days = intervals(around, edges, measure)
+            kept = [f for f in curve.findings if start <= int(f.data["at"]) < end]
+            out.append(_Fresh(start, end, series, edges, days, tuple(kept)))
+        return out
+
+    def _spliced(
+        self,
+        device: Device,
+        measure: Measure,
+        sources: Sequence[dated.Source],
+        available: set[Point],
+        start: int,
+        end: int,
+    ) -> Curve:
+        """The curve of a counter over [start, end), from whichever raw counters serve it there."""
+        parts = []
+        for source in sources:
+            point = Point(measure.site, measure.node, source.quantity)
+            if point in available and source.start < end and start < source.end:
+                window = self._window(device, point, max(start, source.start, FIRST), min(end, source.end, LAST))
+                parts.append((source.start, source.end, self._curve(device, window.series)))
+        return splice(parts)
+
+    def _days(self, device: Device, start: int, end: int) -> np.ndarray:
+        return local_edges(self.installation.timezone_of(device.id), start, end, "day")
+
+    def _curve(self, device: Device, series: Series) -> Curve:
+        point = series.point
+        return cumulative(
+            series,
+            cadence_us=self._cadence(device, point, series.at),
+            scales=dated.scales(device.facts, point.quantity),
+            facts=device.facts,
+            rollover=self._rollover_of(point),
+            largest_step_per_s=device_largest_step(device, point.quantity),
+            tick=self._tick_of(point),
+        )
+
+    def _cadence(self, device: Device, point: Point, at: np.ndarray) -> Cadence:
+        known = self._cadence_of(point) or device_cadence(device)
+        return known or learned_cadence(at, DAY_US, UNKNOWN_CADENCE_US)
+
+    def _window(self, device: Device, point: Point, a: int, b: int) -> _Window:
+        """Readings around [a, b], far enough to be certain of every quarter that readings there can have changed."""
+        tick = self._tick_of(point)
+        known = self._cadence_of(point) or device_cadence(device)
+        scales = dated.scales(device.facts, point.quantity)
+        step = device_largest_step(device, point.quantity)
+        swapped = [
+            (fact.valid_from - SLACK, fact.valid_from + SLACK) for fact in dated.swaps(device.facts, point.quantity)
+        ]
+        look = 2 * QUARTER_US + 24 * (known if isinstance(known, int) else QUARTER_US)
+        while True:
+            lo, hi = max(a - look, FIRST), min(b + look, LAST)
+            series = self.store.series(point, lo, hi, margin=True)
+            at = series.at
+            begins = not len(at) or at[0] >= lo or lo == FIRST
+            ends = not len(at) or at[-1] < hi or hi == LAST
+            if not len(at):
+                return _Window(series, _floor(a), _ceil(b + 1), BEGIN, END)
+            sure = np.zeros(len(at), np.bool_)
+            limit = limits(at, scales, step)
+            ia, ib = int(np.searchsorted(at, a)), int(np.searchsorted(at, b, side="right"))
+            sure[settled(at[:ia], series.value[:ia], limit[:ia], tick)] = True
+            sure[ib + settled(at[ib:], series.value[ib:], limit[ib:], tick)] = True
+            for first, last in swapped:
+                sure[(at >= first) & (at <= last)] = False
+            times = at[sure]
+            start = _floor(min(a, int(at[0]))) if begins else None
+            end = _ceil(max(b, int(at[-1])) + 1) if ends else None
+            left, right = times[times < a], times[times > b]
+            if len(left):
+                start = _floor(int(left[-1]))
+            if len(right):
+                end = _ceil(int(right[0]) + 1)
+            if start is not None and end is not None:
+                near = [span for span in swapped if span[0] < end and start < span[1]]
+                wider = min(a, *(span[0] for span in near), a), max(b, *(span[1] for span in near), b)
+                if wider != (a, b):  # the moment of a swap may move with these readings
+                    a, b = wider
+                    continue
+                sure_from, sure_to = times, int(times[-1]) if len(times) else BEGIN
+                if known is None:  # whole days, for their cadence
+                    start, end = self._learned_span(at, start, end)
+                    sure_from = times[times >= -(-int(at[0]) // DAY_US) * DAY_US]
+                    sure_to = min(sure_to, int(at[-1]) // DAY_US * DAY_US)
+                valid_from = BEGIN if begins else int(sure_from[0]) if len(sure_from) else END
+                valid_to = END if ends else sure_to
+                if valid_from <= start and end <= valid_to:
+                    return _Window(series, start, end, valid_from, valid_to)
+            look *= 4
+
+    @staticmethod
+    def _learned_span(at: np.ndarray, start: int, end: int) -> Range:
+        """The UTC days of a span, whose learned cadence may change, to the end of the last step begun in them."""
+        start, end = start // DAY_US * DAY_US, -(-end // DAY_US) * DAY_US
+        beyond = at[at >= end]
+        if len(beyond) and np.any((at >= end - DAY_US) & (at < end)):
+            end = max(end, _ceil(int(beyond[0])))
+        return start, end
+
+    # Writing it
+
+    def _write(self, fresh: dict[Measure, list[_Fresh]]) -> int:
+        since = self._first_intervals()
+        groups: dict[Range, list[IntervalSeries]] = defaultdict(list)
+        for measure, rows in fresh.items():
+            for row in rows:
+                groups[(row.start, row.end)].append(row.series)
+                if len(row.series):
+                    since[measure] = min(since.get(measure, END), int(row.series.start[0]))
+            self._keep_findings(measure, rows)
+        written = self._put("15min", groups)
+
+        day_groups: dict[Range, list[IntervalSeries]] = defaultdict(list)
+        todo: dict[Range, list[_Fresh]] = defaultdict(list)
+        for row in (row for rows in fresh.values() for row in rows):
+            if row.days is not None:
+                day_groups[row.day_span].append(row.days)
+            elif row.whole or (row.start <= row.day_edges[0] and row.day_edges[-1] <= row.end):
+                day_groups[row.day_span].append(aggregate(row.series, row.day_edges))
+            else:
+                todo[row.day_span].append(row)
+        for span, rows in todo.items():
+            quarters = self.store.intervals([row.series.measure for row in rows], "15min", *span)
+            day_groups[span] += [aggregate(q, row.day_edges) for q, row in zip(quarters, rows, strict=True)]
+        written += self._put("day", day_groups)
+        return written + self._nodes(fresh, day_groups, since)
+
+    def _nodes(
+        self,
+        fresh: dict[Measure, list[_Fresh]],
+        day_groups: dict[Range, list[IntervalSeries]],
+        since: dict[Measure, int],
+    ) -> int:
+        """Buildings and sites over the spans in which one of their meters changed."""
+        parts = node_parts(self.installation, since.keys())
+        quarters = {m: [(row.start, row.end, row.series) for row in rows] for m, rows in fresh.items()}
+        days: dict[Measure, list[tuple[int, int, IntervalSeries]]] = defaultdict(list)
+        for (start, end), rows in day_groups.items():
+            for series in rows:
+                days[series.measure].append((start, end, series))
+        written = self._sum_nodes("15min", parts, quarters, since)
+        return written + self._sum_nodes("day", parts, days, since)
+
+    def _sum_nodes(
+        self,
+        resolution: str,
+        nodes: dict[Measure, tuple[Part, ...]],
+        known: dict[Measure, list[tuple[int, int, IntervalSeries]]],
+        since: dict[Measure, int],
+    ) -> int:
+        wanted: dict[Range, list[Measure]] = defaultdict(list)
+        for node, parts in nodes.items():
+            for span in merge(row[:2] for part in parts for row in known.get(part.measure, ())):
+                wanted[span].append(node)
+        groups: dict[Range, list[IntervalSeries]] = {}
+        for span, found in wanted.items():
+            needed = {part.measure for node in found for part in nodes[node]}
+            have: dict[Measure, IntervalSeries] = {}
+            for measure in needed:
+                for start, end, series in known.get(measure, ()):
+                    if start <= span[0] and span[1] <= end:
+                        have[measure] = _cut(series, *span)
+            missing = sorted(needed - have.keys())
+            if missing:
+                have.update((s.measure, s) for s in self.store.intervals(missing, resolution, *span))
+            groups[span] = [
+                combine(node, [(have[part.measure], part.sign) for part in nodes[node]], since) for node in found
+            ]
+        return self._put(resolution, groups)
+
+    def _put(self, resolution: str, groups: dict[Range, list[IntervalSeries]]) -> int:
+        for span, series in groups.items():
+            for lo in range(0, len(series), 64):
+                self.store.write_intervals(resolution, series[lo : lo + 64], span)
+        return sum(len(series) for rows in groups.values() for series in rows)
+
+    def _first_intervals(self) -> dict[Measure, int]:
+        """Start of each counter's first quarter; read from the store once."""
+        if self._since is None:
+            measures = [m for m in self.store.measures() if m.scope == "meter" and m.node in self.installation.by_id]
+            self._since = {}
+            for days in self.store.intervals(measures, "day", FIRST, LAST) if measures else ():
+                if len(days):
+                    begin, end = int(days.start[0]) - DAY_US, int(days.end[0]) + DAY_US
+                    (first,) = self.store.intervals([days.measure], "15min", max(begin, FIRST), end)
+                    self._since[days.measure] = int(first.start[0]) if len(first) else int(days.start[0])
+        return self._since
+
+    def _keep_findings(self, measure: Measure, rows: Sequence[_Fresh]) -> None:
+        kept = self._findings.get(measure, [])
+        for row in rows:
+            kept = [f for f in kept if not row.start <= int(f.data["at"]) < row.end]
+            kept += row.findings
+        kept.sort(key=lambda finding: int(finding.data["at"]))
+        self._findings[measure] = kept[-FINDINGS_KEPT:]
+
+
+def _floor(at: int) -> int:
+    return at // QUARTER_US * QUARTER_US
+
+
+def _ceil(at: int) -> int:
+    return -(-at // QUARTER_US) * QUARTER_US
+
+
+def _cut(series: IntervalSeries, start: int, end: int) -> IntervalSeries:
+    lo, hi = np.searchsorted(series.start, [start, end])
+    if lo == 0 and hi == len(series):
+        return series
+    if lo >= hi:
+        return empty(series.measure)
+    return IntervalSeries(
+        series.measure,
+        series.start[lo:hi],
+        series.end[lo:hi],
+        series.amount[lo:hi],
+        series.coverage[lo:hi],
+        series.estimated[lo:hi],
+        series.quality[lo:hi],
+    )
