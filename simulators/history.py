@@ -9,18 +9,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from metering.clock import DAY_US, QUARTER_US, SECOND_US, now_us
+from metering.clock import DAY_US, HOUR_US, QUARTER_US, SECOND_US, now_us
 from metering.quantity import Carrier, Phase, Quality
 from metering.reading import Origin, Point, ReadingBatch
 from metering.site import Meter, Vehicle
 from simulators.config import Bureau
 from simulators.faults import distort
 from simulators.grid import Array
-from simulators.meter import register, registers
+from simulators.meter import registers
 from simulators.world import CLIMATE, RATE, World, _flow_kind, build, counter_of
 
 TOTAL = Phase.TOTAL.value
-VEHICLE_QUANTITIES = ("odometer", "state_of_charge", "charge_energy", "fuel_level", "fuel_used")
 SIMULATED, REPLAYED = "simulated history", "replayed history"
 
 
@@ -106,11 +105,14 @@ def history(
 
 def _columns(world: World, edges: NDArray[np.int64]) -> Iterator[Column]:
     seconds = (world.grid.edges[edges] - world.grid.start) / SECOND_US
+    at = world.grid.edges[edges]
     for device in world.bureau.installation.devices():
+        known = registers(device.profile)
         quiet = world.silent.get(device.id)
         said = None if quiet is None else ~quiet[edges - 1 - world.first]
         for quantity, value in _true(world, device, edges, seconds):
-            yield _told(world, device, quantity, world.grid.edges[edges], value, said)
+            if (quantity, TOTAL) in known:
+                yield _told(world, device, quantity, at, value, said)
 
 
 def _told(
@@ -129,13 +131,25 @@ def _told(
         stamped, value, heard = distort(faults, quantity, at, value, partial(world.true_at, device, slot))
         said = heard if said is None else said & heard
         stamps = None if stamped is at else stamped
+    held = registers(device.profile)[quantity, TOTAL].hold(value)
+    if isinstance(device, Vehicle):
+        awake = _awake(at, held)
+        said = awake if said is None else said & awake
     return Column(
         Point(device.site, device.id, quantity),
-        register(device.profile, quantity).hold(value),
+        held,
         said,
         stamps,
         int(getattr(device, "replayed", False)),
     )
+
+
+def _awake(at: NDArray[np.int64], value: Array) -> NDArray[np.bool_]:
+    """A parked vehicle sleeps: it speaks when something has changed, and each full hour. bool (n,)"""
+    changed = np.ones(len(value), dtype=bool)
+    changed[1:] = value[1:] != value[:-1]
+    changed[:-1] |= changed[1:]  # the last value before a change, so that nothing seems to drift
+    return changed | (at % HOUR_US == 0)
 
 
 def _true(
@@ -148,8 +162,7 @@ def _true(
     kept = edges - world.first
     if device.carrier is Carrier.CLIMATE:
         for name in CLIMATE:
-            if _has(device, name):
-                yield name, world.gauges[device.id, name][kept]
+            yield name, world.gauges[device.id, name][kept]
         return
     name = counter_of(world.bureau, device)
     made_of = world.tree[world.row[device.id]]
@@ -165,13 +178,7 @@ def _true(
     elif device.carrier is Carrier.HEAT:
         yield "heat_power", mean
         for temperature in ("flow_temperature", "return_temperature"):
-            if _has(device, temperature):
-                yield temperature, world.gauges[device.id, temperature][kept]
-
-
-def _has(device: Meter, quantity: str) -> bool:
-    known = registers(device.profile)
-    return not known or (quantity, TOTAL) in known
+            yield temperature, world.gauges[device.id, temperature][kept]
 
 
 def _vehicle(world: World, device: Vehicle, seconds: Array) -> Iterator[tuple[str, Array]]:

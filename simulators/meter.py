@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from devices.registers import RegisterSpec, modbus_profile, modbus_profiles
+from devices.payload.profile import Field, load_mqtt_profile, mqtt_profiles
+from devices.registers import RegisterSpec, modbus_profile
 from devices.units import conversion
 from metering.quantity import QUANTITIES, Kind
 from simulators.grid import Array
@@ -68,21 +69,27 @@ def _register(spec: RegisterSpec) -> Register:
     return Register(scale, spec.rollover or width * scale, counter=counter)
 
 
+def _told(field: Field) -> Register:
+    """What a payload's field holds: its own decimals, else the usual ones of its quantity."""
+    counter = QUANTITIES[field.quantity].kind is Kind.COUNTER
+    if field.decimals is None:
+        return Register(10.0 ** -DECIMALS.get(field.quantity, 2), counter=counter)
+    return Register(10.0**-field.decimals * abs(field.numerator / field.denominator), counter=counter)
+
+
 @lru_cache(maxsize=512)
 def registers(profile_id: str) -> Mapping[tuple[str, str], Register]:
-    """The registers of a Modbus profile by (quantity, phase); empty for a profile of MQTT."""
-    if profile_id not in modbus_profiles():
-        return {}
+    """What a profile's device can say, and how finely, by (quantity, phase).
+
+    Raises
+    ------
+    ExplainedError
+        If there is no such profile.
+    """
+    paths = mqtt_profiles()
+    if profile_id in paths:
+        return {(field.quantity, field.phase): _told(field) for field in load_mqtt_profile(paths[profile_id]).fields}
     return {spec.slot: _register(spec) for spec in modbus_profile(profile_id).registers}
-
-
-def register(profile_id: str, quantity: str, phase: str = "total") -> Register:
-    """The register of one value; for MQTT one of the usual decimals."""
-    found = registers(profile_id).get((quantity, phase))
-    if found is None:
-        counter = quantity in QUANTITIES and QUANTITIES[quantity].kind is Kind.COUNTER
-        return Register(10.0 ** -DECIMALS.get(quantity, 2), counter=counter)
-    return found
 
 
 BEND = 0.35  # most that an edge may differ from its step's mean: a real load jumps rather than overshoots

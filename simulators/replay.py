@@ -75,18 +75,13 @@ def archive() -> Archive:
 
 
 def fill(hours: Array) -> Array:
-    """Values for the gaps, so that a counter can count on through them: the mean of the weeks around, else 0."""
+    """Values for the gaps, so that a counter can count on through them: the nearest weeks' mean, else 0."""
     filled = hours.copy()
-    for week in (1, 2, 3):
-        around = np.nanmean(_stack(np.roll(hours, 168 * week), np.roll(hours, -168 * week)), axis=0)
+    for week in range(1, 9):
+        earlier, later = np.roll(hours, 168 * week), np.roll(hours, -168 * week)
+        around = np.where(np.isnan(earlier), later, np.where(np.isnan(later), earlier, (earlier + later) / 2))
         filled = np.where(np.isnan(filled), around, filled)
     return np.nan_to_num(filled)
-
-
-def _stack(*rows: Array) -> Array:
-    stacked = np.stack(rows)
-    stacked[0] = np.where(np.isnan(stacked).all(axis=0), 0.0, stacked[0])
-    return stacked
 
 
 def spread(hours: Array) -> Array:

@@ -148,12 +148,12 @@ class _Car:
         self._leg(tour.km, per_km, cold, tour.arrives, away=tour.km * 0.72)
         self.log.mark(tour.turns)
         short = self.tank and self.log.now[6] < 0.23 * self.tank
-        if short and tour.returns - tour.turns > 9 * MINUTE:
-            pump = tour.turns + 0.8 * (tour.returns - tour.turns)
-            self._leg(0.84 * tour.km, per_km, cold, pump, away=tour.km * 0.72 * 0.16)
+        if short and tour.returns - tour.turns > 12 * MINUTE:
+            pump = tour.turns + 0.55 * (tour.returns - tour.turns)
+            self._leg(0.6 * tour.km, per_km, cold, pump, away=tour.km * 0.72 * 0.4)
             self.log.now[6] = 0.95 * self.tank
             self.log.mark(pump + 4 * MINUTE)
-            self._leg(0.16 * tour.km, per_km, cold, tour.returns, away=0.0)
+            self._leg(0.4 * tour.km, per_km, cold, tour.returns, away=0.0)
         else:
             self._leg(tour.km, per_km, cold, tour.returns, away=0.0)
         self.parked_since = tour.returns

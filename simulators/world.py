@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from metering.clock import DAY_US, QUARTER_US, SECOND_US
 from metering.explain import ExplainedError
-from metering.quantity import QUANTITIES, Carrier, Kind
+from metering.quantity import QUANTITIES, Carrier
 from metering.site import Meter, Vehicle
 from simulators import replay, vehicle
 from simulators.building import House, Surroundings
 from simulators.config import Bureau
 from simulators.faults import FLOW_FAULTS, SILENT, Fault, distort, extra_flow
 from simulators.grid import Array, Grid, stream
-from simulators.meter import electrical, register, registers, within
+from simulators.meter import electrical, registers, within
 from simulators.weather import Weather, weather
 from simulators.workdays import workdays
 
@@ -123,7 +123,10 @@ class World:
         return [fault for fault in self.bureau.faults if fault.device in names and fault.kind not in FLOW_FAULTS]
 
     def true_values(self, device: Meter | Vehicle, at: int) -> dict[Slot, float]:
-        """All a device could truly say at an instant, by (quantity, phase) [the quantity's unit]."""
+        """All a device could truly say at an instant, by (quantity, phase) [the quantity's unit].
+
+        More than its profile has; `values` keeps to that.
+        """
         if isinstance(device, Vehicle):
             told = vehicle.state(self.fleet.courses[device.id], device, at - self.grid.start)
             return {(name, "total"): value for name, value in told.items() if name in QUANTITIES}
@@ -153,6 +156,7 @@ class World:
         told = {name: self._offset(device, name) + count}
         if name.endswith("_volume"):
             told[name.replace("_volume", "_flow")] = flow
+        told["battery_level"] = 97.0 - (at - self.grid.start) / DAY_US * 0.02
         return {(name, "total"): value for name, value in told.items()}
 
     def _offset(self, meter: Meter, quantity: str) -> float:
@@ -174,7 +178,7 @@ class World:
     def values(self, device: Meter | Vehicle, at: int) -> tuple[int, dict[Slot, float]] | None:
         """What a device says at an instant: its own stamp and its values; None while it says nothing.
 
-        Counters stand on their register's count and wrap at its limit, as in the history.
+        Values stand on their register's count and counters wrap at its limit, as in the history.
         """
         silent = self.silent.get(device.id)
         if silent is not None and silent[self.grid.step_of(at) - self.first]:
@@ -182,19 +186,17 @@ class World:
         faults = self.faults_of(device)
         if any(fault.kind in SILENT and fault.holds(at) for fault in faults):
             return None
-        stamp = at
-        out = self.true_values(device, at)
+        known = registers(device.profile)
+        stamp, told = at, {slot: value for slot, value in self.true_values(device, at).items() if slot in known}
         faults = [fault for fault in faults if fault.start <= at or fault.kind == "swap"]
         here = np.array([at])
-        for slot, value in out.items():
-            told = np.array([value])
+        for slot, value in told.items():
+            column = np.array([value])
             if faults:
-                stamps, told, _ = distort(faults, slot[0], here, told, partial(self.true_at, device, slot))
+                stamps, column, _ = distort(faults, slot[0], here, column, partial(self.true_at, device, slot))
                 stamp = int(stamps[0])
-            if QUANTITIES[slot[0]].kind is Kind.COUNTER:
-                told = register(device.profile, *slot).hold(told)
-            out[slot] = float(told[0])
-        return stamp, out
+            told[slot] = float(known[slot].hold(column)[0])
+        return stamp, told
 
     def true_at(self, device: Meter | Vehicle, slot: Slot, at: int) -> float:
         """A true value at the start of a fault; kept when the stretch moves on."""
@@ -203,10 +205,6 @@ class World:
             clipped = min(max(at, self.start), self.end)
             self._true[key] = self.true_values(device, clipped).get(slot, 0.0)
         return self._true[key]
-
-    def slots(self, device: Meter | Vehicle) -> list[Slot]:
-        """The slots of a device's Modbus profile, else all it could say."""
-        return list(registers(device.profile)) or list(self.true_values(device, self.start))
 
 
 def _flow_kind(meter: Meter) -> str:
@@ -311,12 +309,12 @@ def _own_flows(
 
 
 def _tree(bureau: Bureau, meters: tuple[Meter, ...], row: dict[str, int]) -> Array:
-    """Which own flows a meter's total is made of; generation on the site's bus is taken off the grid's main."""
+    """Which own flows a meter's total is made of; generation is taken off the meters above it, or the grid's main."""
     tree = np.eye(len(meters))
     for meter in meters:
         at = meter.parent
         while at:
-            tree[row[at], row[meter.id]] = 1.0
+            tree[row[at], row[meter.id]] = -1.0 if meter.role == "generation" else 1.0
             above = bureau.installation.by_id[at]
             at = above.parent if isinstance(above, Meter) else ""
     for meter in meters:
