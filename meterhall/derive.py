@@ -168,6 +168,11 @@ class Deriver:
             tree = [(m.id, m.parent, m.building, m.role, m.carrier) for m in installation.meters]
             moved = tree != [(m.id, m.parent, m.building, m.role, m.carrier) for m in before.meters]
             zones = {s.id: s.timezone for s in installation.sites} != {s.id: s.timezone for s in before.sites}
+        if moved:
+            parts = node_parts(installation, self._first_intervals().keys())
+            gone = [m for m in self.store.measures() if m.scope != "meter" and m not in parts]
+            for resolution in ("15min", "day") if gone else ():
+                self.store.write_intervals(resolution, [empty(node) for node in gone], (FIRST, LAST))
         for point in self.store.points():
             if moved or zones or installation.by_id.get(point.meter) != before.by_id.get(point.meter):
                 self.touch(point, FIRST, LAST)
@@ -356,14 +361,14 @@ class Deriver:
 
     def _write(self, fresh: dict[Measure, list[_Fresh]]) -> int:
         since = self._first_intervals()
+        nodes = node_parts(self.installation, since.keys())
         groups: dict[Range, list[IntervalSeries]] = defaultdict(list)
         for measure, rows in fresh.items():
             for row in rows:
                 groups[(row.start, row.end)].append(row.series)
-                if len(row.series):
-                    since[measure] = min(since.get(measure, END), int(row.series.start[0]))
             self._keep_findings(measure, rows)
         written = self._put("15min", groups)
+        moved = {measure: span for measure, rows in fresh.items() if (span := self._move_first(since, measure, rows))}
 
         day_groups: dict[Range, list[IntervalSeries]] = defaultdict(list)
         todo: dict[Range, list[_Fresh]] = defaultdict(list)
@@ -378,23 +383,60 @@ class Deriver:
             quarters = self.store.intervals([row.series.measure for row in rows], "15min", *span)
             day_groups[span] += [aggregate(q, row.day_edges) for q, row in zip(quarters, rows, strict=True)]
         written += self._put("day", day_groups)
-        return written + self._nodes(fresh, day_groups, since)
+        return written + self._nodes(fresh, day_groups, nodes, moved)
+
+    def _move_first(self, since: dict[Measure, int], measure: Measure, rows: Sequence[_Fresh]) -> Range | None:
+        """Bring the start of a counter's first interval up to date; what lies between the old one and the new."""
+        before = after = since.get(measure)
+        for row in rows:
+            if len(row.series):
+                after = min(int(row.series.start[0]), END if after is None else after)
+            if after is not None and row.start <= after < row.end:
+                first = row.series
+                if not len(first):
+                    (first,) = self.store.intervals([measure], "15min", row.end, LAST)
+                after = int(first.start[0]) if len(first) else None
+        if after is None:
+            since.pop(measure, None)
+        else:
+            since[measure] = after
+        if before is None or after is None or before == after:
+            return None
+        return min(before, after), max(before, after)
 
     def _nodes(
         self,
         fresh: dict[Measure, list[_Fresh]],
         day_groups: dict[Range, list[IntervalSeries]],
-        since: dict[Measure, int],
+        before: dict[Measure, tuple[Part, ...]],
+        moved: dict[Measure, Range],
     ) -> int:
-        """Buildings and sites over the spans in which one of their meters changed."""
+        """Buildings and sites over the spans in which one of their meters changed, or is a part of them anew."""
+        assert self._since is not None
+        since = self._since
         parts = node_parts(self.installation, since.keys())
+        also: dict[Measure, list[Range]] = defaultdict(list)  # of a node
+        for node, now in parts.items():
+            if node in before and before[node] != now:
+                also[node].append((FIRST, LAST))
+            also[node] += [moved[part.measure] for part in now if part.measure in moved]
+        for node in before.keys() - parts.keys():
+            for resolution in ("15min", "day"):
+                self.store.write_intervals(resolution, [empty(node)], (FIRST, LAST))
+        also_days = {node: [self._day_span(node.node, span) for span in spans] for node, spans in also.items() if spans}
         quarters = {m: [(row.start, row.end, row.series) for row in rows] for m, rows in fresh.items()}
         days: dict[Measure, list[tuple[int, int, IntervalSeries]]] = defaultdict(list)
         for (start, end), rows in day_groups.items():
             for series in rows:
                 days[series.measure].append((start, end, series))
-        written = self._sum_nodes("15min", parts, quarters, since)
-        return written + self._sum_nodes("day", parts, days, since)
+        written = self._sum_nodes("15min", parts, quarters, since, also)
+        return written + self._sum_nodes("day", parts, days, since, also_days)
+
+    def _day_span(self, node: str, span: Range) -> Range:
+        if span[1] - span[0] > LONG_US:
+            return span
+        edges = local_edges(self.installation.timezone_of(node), *span)
+        return int(edges[0]), int(edges[-1])
 
     def _sum_nodes(
         self,
@@ -402,10 +444,12 @@ class Deriver:
         nodes: dict[Measure, tuple[Part, ...]],
         known: dict[Measure, list[tuple[int, int, IntervalSeries]]],
         since: dict[Measure, int],
+        also: dict[Measure, list[Range]],
     ) -> int:
         wanted: dict[Range, list[Measure]] = defaultdict(list)
         for node, parts in nodes.items():
-            for span in merge(row[:2] for part in parts for row in known.get(part.measure, ())):
+            spans = [row[:2] for part in parts for row in known.get(part.measure, ())]
+            for span in merge([*spans, *also.get(node, ())]):
                 wanted[span].append(node)
         groups: dict[Range, list[IntervalSeries]] = {}
         for span, found in wanted.items():

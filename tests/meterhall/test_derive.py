@@ -93,7 +93,7 @@ INCREMENTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     INCREMENTS,
     st.sampled_from(["Europe/Berlin", "Asia/Shanghai", "Africa/Monrovia"]),
