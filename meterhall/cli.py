@@ -58,7 +58,11 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
     except ConfigurationError as error:
         rows = [{"where": p.where, "what": p.what, "mend": p.mend} for p in error.problems]
         count = f"{len(rows)} mistake{'s' if len(rows) != 1 else ''} in {folder}:"
-        say("\n".join([count, *(f"  {problem}" for problem in error.problems)]), {"valid": False, "problems": rows}, as_json=as_json)
+        say(
+            "\n".join([count, *(f"  {problem}" for problem in error.problems)]),
+            {"valid": False, "problems": rows},
+            as_json=as_json,
+        )
         raise typer.Exit(INVALID) from None
     found = settings.installation
     counts = {
@@ -96,13 +100,14 @@ def demo(
 @app.command()
 def simulate(
     config: Config,
-    seed: Annotated[int, typer.Option(help="another seed is another town")] = 1,
+    seed: Annotated[int | None, typer.Option(help="another seed is another town")] = None,
+    told: Annotated[int | None, typer.Option(help="from when story.toml counts back [us since 1970]; now")] = None,
 ) -> None:
     """Answer as the meters and vehicles of a configuration: real Modbus sockets, real MQTT messages."""
     from meterhall.configuring import read_or_exit
     from meterhall.simulating import simulate_until_stopped
 
-    raise typer.Exit(simulate_until_stopped(read_or_exit(config), seed=seed))
+    raise typer.Exit(simulate_until_stopped(read_or_exit(config), seed=seed, story_at=told))
 
 
 @app.command()
@@ -123,7 +128,9 @@ def import_(
     meter: Annotated[str, typer.Option(help="the meter's id")],
     column: Annotated[
         list[str],
-        typer.Option(help="a column and its quantity: COLUMN=QUANTITY[:UNIT][@PHASE], e.g. kwh=active_energy_import:kWh"),
+        typer.Option(
+            help="a column and its quantity: COLUMN=QUANTITY[:UNIT][@PHASE], e.g. kwh=active_energy_import:kWh"
+        ),
     ],
     time: Annotated[str, typer.Option(help="the column that holds the time")] = "time",
     timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset; empty: the site's")] = "",

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import math
+import urllib.error
+import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from rich.console import Console
+from rich.progress import Progress
+
+from collector import ingest
+from collector.service import INGEST
 from devices.settings import Settings
 from devices.units import conversion
-from metering.clock import to_us
+from meterhall.node import FolderInUse, Node, open_node
+from metering.clock import from_us, now_us, to_us
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Phase, quantity
 from metering.reading import Point
 from metering.site import Installation, Meter, Vehicle
+from storage.record import Record, Wire
 
 CHUNK_ROWS = 5_000
 EXAMPLES = 5
+
+
+Row = tuple[Point, int, float]
 
 
 class Column(NamedTuple):
@@ -73,6 +87,90 @@ class ImportReport:
             "examples": self.examples,
             **self.outcome,
         }
+
+
+def import_csv(
+    settings: Settings, file: Path, *, meter: str, columns: list[str], time_column: str, timezone: str = ""
+) -> ImportReport:
+    """Import a file's readings: into the data folder, or through the server that is using it.
+
+    Raises
+    ------
+    ExplainedError
+        If the file, a column or the meter cannot be used, or the server refuses.
+    """
+    mapped = parse_columns(columns, meter, settings.installation)
+    report = ImportReport()
+    rows = read_csv(file, mapped, time_column, timezone or settings.installation.timezone_of(meter), report)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"Importing {file.name}", total=None)
+        chunks = _chunks(rows, lambda n: bar.update(task, description=f"Importing {file.name}: {n:,} values"))
+        try:
+            with open_node(settings) as node:
+                _import_here(node, chunks, report)
+        except FolderInUse:
+            _import_there(settings, chunks, report)
+    return report
+
+
+def _chunks(rows: Iterable[Row], told: Any) -> Iterator[list[Row]]:
+    chunk, count = [], 0
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK_ROWS:
+            count += len(chunk)
+            told(count)
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _import_here(node: Node, chunks: Iterable[list[Row]], report: ImportReport) -> None:
+    """Through spool and pipeline of our own: what was on its way is stored first."""
+    while node.pipeline.run_once():
+        pass
+    before = node.books.snapshot()["readings"].get(INGEST, {})
+    for chunk in chunks:
+        record = Record(Wire.INGEST, INGEST, ingest.KEY, ingest.encode_batch(chunk), now_us())
+        node.spool.append([record])
+        node.books.received({INGEST: 1})
+        node.pipeline.run_once()
+    while node.pipeline.run_once():
+        pass
+    node.deriver.run_once(now_us())
+    after = node.books.snapshot()["readings"].get(INGEST, {})
+    report.outcome = {name: after.get(name, 0) - before.get(name, 0) for name in ("stored", "duplicate", "conflict")}
+
+
+def _import_there(settings: Settings, chunks: Iterable[list[Row]], report: ImportReport) -> None:
+    """Through the ingest route of the server that holds the data folder."""
+    url = f"http://{settings.host}:{settings.port}/api/v1/ingest"
+    token = (settings.data / "admin.token").read_text(encoding="utf-8").strip()
+    accepted = 0
+    for chunk in chunks:
+        lines = [
+            json.dumps({**point._asdict(), "at": from_us(at).isoformat(), "value": value}) for point, at, value in chunk
+        ]
+        body = "\n".join(lines).encode()
+        key = f"import-{sha256(body).hexdigest()[:32]}"
+        request = urllib.request.Request(
+            url,
+            body,
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson", "Idempotency-Key": key},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+                answer = json.load(reply)
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise ExplainedError(
+                url, f"does not take the rows: {error}", "is the server that uses this data folder up?"
+            ) from None
+        accepted += answer["accepted"]
+        for refused in answer["rejected"]:
+            report.refuse(0, refused["reason"], refused["mend"])
+    report.outcome = {"accepted by the running server": accepted}
 
 
 def parse_columns(columns: list[str], meter: str, installation: Installation) -> list[Column]:
@@ -181,6 +279,8 @@ def _value(text: str, column: Column, line: int, report: ImportReport) -> float 
     value = value * column.numerator / column.denominator + column.offset
     of = column.point.of
     if not of.lowest <= value <= of.highest:
-        report.refuse(line, "range", f"{value:g} {of.unit} in column {column.name} is outside {of.lowest:g} to {of.highest:g}")
+        report.refuse(
+            line, "range", f"{value:g} {of.unit} in column {column.name} is outside {of.lowest:g} to {of.highest:g}"
+        )
         return None
     return value

@@ -1,0 +1,5 @@
+"""`python -m meterhall`."""
+
+from meterhall.cli import main
+
+main()

@@ -1,0 +1,139 @@
+"""Everything of one machine, opened in the right order and closed in the other: the composition root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.opening import open_store
+
+from api.live import LiveFeed
+from collector.decoders import Decoders, build_decoders
+from collector.pipeline import Pipeline
+from devices.settings import Settings
+from meterhall.derive import Deriver
+from metering.clock import now_us
+from metering.explain import ExplainedError
+from storage.books import Books, State, decode_state
+from storage.files import OS_FILES
+from storage.ledger.ledger import Ledger
+from storage.quarantine import Quarantine
+from storage.spool import START, Spool
+from storage.store import Store
+
+
+class FolderInUse(ExplainedError):
+    """Another Meterhall holds the data folder."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one machine holds: where things last, and what works on them."""
+
+    settings: Settings
+    store: Store
+    spool: Spool
+    books: Books
+    quarantine: Quarantine
+    ledger: Ledger
+    decoders: Decoders
+    deriver: Deriver
+    live: LiveFeed
+    pipeline: Pipeline
+    admin_token: str
+    findings: tuple[str, ...]  # what was damaged and mended at this start, in words
+
+
+@contextlib.contextmanager
+def open_node(settings: Settings) -> Iterator[Node]:
+    """Open the data folder of a configuration; one process at a time.
+
+    Raises
+    ------
+    ExplainedError
+        If another Meterhall uses the folder, it cannot be written, or a newer version wrote it.
+    """
+    with contextlib.ExitStack() as closing:
+        data = _own_folder(settings.data, closing)
+        decoders = build_decoders(settings)
+        url = settings.store_url or f"duckdb:///{data / 'meterhall.duckdb'}"
+        store = open_store(url, memory_limit=f"{settings.limits.store_memory_mb}MB")
+        closing.callback(store.close)
+        blob = store.state()
+        state = decode_state(blob) if blob else State(START, {})
+        spool = Spool.open(data / "spool", max_bytes=settings.limits.spool_bytes, after=state.position)
+        closing.callback(spool.close)
+        books = Books.from_state(state.books, spool.pending(state.position))
+        quarantine = Quarantine.open(data / "quarantine.sqlite", max_entries=settings.limits.quarantine_rows)
+        closing.callback(quarantine.close)
+        ledger = Ledger.open(f"sqlite:///{data / 'ledger.sqlite'}")
+        closing.callback(ledger.close)
+        deriver = Deriver(settings.installation, store, rollover_of=decoders.rollovers.get)
+        deriver.restore(state.touched)
+        live = LiveFeed()
+        pipeline = Pipeline(
+            spool,
+            store,
+            books,
+            quarantine,
+            decoders.named,
+            decoders.points,
+            settings.installation,
+            live,
+            deriver,
+            now_us,
+            data,
+        )
+        findings = (
+            *getattr(store, "findings", ()),
+            *(str(damage) for damage in spool.damage),
+            *(note for note in (quarantine.note, ledger.note) if note),
+        )
+        yield Node(
+            settings,
+            store,
+            spool,
+            books,
+            quarantine,
+            ledger,
+            decoders,
+            deriver,
+            live,
+            pipeline,
+            _admin_token(data),
+            findings,
+        )
+
+
+def _own_folder(data: Path, closing: contextlib.ExitStack) -> Path:
+    """The data folder, made if need be, private, and held by this process alone."""
+    try:
+        OS_FILES.make_folder(data)
+        lock = OS_FILES.lock(data)
+    except OSError as error:
+        raise ExplainedError(
+            str(data), f"cannot be used: {error.strerror}", "give a folder that can be written"
+        ) from None
+    if lock is None:
+        raise FolderInUse(
+            str(data), "another Meterhall uses this data folder", "stop it first, or give this one a folder of its own"
+        )
+    closing.callback(os.close, lock)
+    return data
+
+
+def _admin_token(data: Path) -> str:
+    """The token that changing routes ask for; written at the first start, mode 0600."""
+    path = data / "admin.token"
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    token = path.read_text(encoding="utf-8").strip()
+    if len(token) < 16:
+        raise ExplainedError(str(path), "holds no usable token", "delete it and start again; a new one is made")
+    return token

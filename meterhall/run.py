@@ -1,0 +1,198 @@
+"""Run one machine: collector, store, derivation, API and page in one process, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.page.routes import mount
+from api.services import Services
+from collector.service import Collector
+from devices.settings import Settings
+from meterhall.attend import Attendant
+from meterhall.node import Node, open_node
+from meterhall.workcalendar import WorkCalendar
+from metering.clock import now_us
+from metering.explain import ExplainedError
+from storage.store import StoreUnavailable
+
+log = logging.getLogger("meterhall")
+
+OK, FAILED = 0, 1
+DERIVE_S = 5.0
+ATTEND_S = 60.0
+Announce = Callable[[str], None]
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with our own signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are handled in `serve`."""
+        yield
+
+
+class Jobs:
+    """What is done in the background from time to time: derive touched ranges, look for what needs somebody."""
+
+    def __init__(self, node: Node, collector: Collector, calendar: WorkCalendar) -> None:
+        self._node = node
+        self._attendant = Attendant(node.settings.installation, node.store, node.ledger, collector.lines, calendar)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is under way and stop."""
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        attended = -ATTEND_S
+        while True:
+            self._try(lambda: self._node.deriver.run_once(now_us()), "intervals are derived again later")
+            if time.monotonic() - attended >= ATTEND_S:
+                attended = time.monotonic()
+                self._try(lambda: self._attendant.run_once(now_us()), "what needs somebody is looked for again later")
+            if self._stop.wait(DERIVE_S):
+                return
+
+    def _try(self, job: Callable[[], object], consequence: str) -> None:
+        try:
+            job()
+        except StoreUnavailable as refusal:
+            log.error("%s; %s", refusal, consequence)
+        except Exception:
+            log.exception("a background job failed; %s", consequence)
+
+
+def make_app(node: Node, collector: Collector, calendar: WorkCalendar, *, simulated: bool) -> FastAPI:
+    """API and page over an open node."""
+    services = Services(
+        installation=node.settings.installation,
+        store=node.store,
+        ledger=node.ledger,
+        quarantine=node.quarantine,
+        collector=collector,
+        live=node.live,
+        admin_token=node.admin_token,
+        data_folder=node.settings.data,
+        started_at=now_us(),
+        simulated=simulated,
+        working_day=calendar.is_working_day,
+    )
+    return create_app(services, mounts=[mount])
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """A listening socket, bound before anything else is opened.
+
+    Raises
+    ------
+    ExplainedError
+        If the address is in use or may not be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise ExplainedError(
+            f"{host}:{port}",
+            f"cannot be used: {error.strerror}",
+            "choose another: PORT=8421, or server.port in meterhall.toml",
+        ) from None
+    return sock
+
+
+async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: Announce, stop: asyncio.Event) -> int:
+    """Collect and serve until `stop` is set; everything received is durable when this returns."""
+    calendar = WorkCalendar(node.settings.installation)
+    collector = Collector(node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
+    app = make_app(node, collector, calendar, simulated=simulated)
+    server = Server(
+        uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3)
+    )
+    jobs = Jobs(node, collector, calendar)
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="server")
+    collecting = asyncio.create_task(collector.run(), name="collector")
+    jobs.start()
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.02)
+    host, port = sock.getsockname()[:2]
+    announce(f"http://{'[' + host + ']' if ':' in host else host}:{port}")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    done, _ = await asyncio.wait({serving, collecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    collecting.cancel()
+    results = await asyncio.gather(serving, collecting, return_exceptions=True)
+    stopping.cancel()
+    await asyncio.to_thread(jobs.stop)
+    for result in results:
+        if isinstance(result, Exception):
+            log.error("stopped by a fault", exc_info=result)
+    return OK if stopping in done else FAILED
+
+
+def on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """SIGINT and SIGTERM stop in good order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+
+def set_up_logging() -> None:
+    """One line an event on stderr; libraries speak only when something is wrong."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z",
+        stream=sys.stderr,
+    )  # fmt: skip
+    for name in ("uvicorn", "pymodbus", "alembic", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run_until_stopped(settings: Settings) -> int:
+    """Run a configuration until SIGINT or SIGTERM. Returns the exit code."""
+    set_up_logging()
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        on_signals(asyncio.get_running_loop(), stop)
+        with open_port(settings.host, settings.port) as sock, open_node(settings) as node:
+            for finding in node.findings:
+                log.warning("%s", finding)
+            return await serve(
+                node,
+                sock,
+                simulated=is_simulated(settings),
+                announce=lambda url: log.info("Meterhall runs at %s", url),
+                stop=stop,
+            )
+
+    try:
+        return asyncio.run(main())
+    except ExplainedError as problem:
+        print(problem, file=sys.stderr)
+        return FAILED
+
+
+def is_simulated(settings: Settings) -> bool:
+    """Does any device say that it is simulated or replayed?"""
+    return any(device.simulated or getattr(device, "replayed", False) for device in settings.installation.devices())
