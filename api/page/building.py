@@ -1,0 +1,148 @@
+"""One building: what it uses, through which meters, at which hours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.figures import Branch, amounts_of, carriers_of, change, cost, dated_value, measure_of, tree, usual
+from api.page import marks
+from api.page.attention import needs_of
+from api.page.numbers import count, typeset
+from api.page.today import buildings, signed
+from api.page.view import Clause, View, power_now
+from api.periods import Period
+from metering.quantity import Carrier
+from metering.site import Building
+
+
+def building_list(view: View) -> dict[str, Any]:
+    """What `buildings.html` shows: every building against its own usual."""
+    site, words = view.site, view.words
+    carriers = carriers_of(view.services, site.id) if site else []
+    if site is None or not carriers:
+        return {"state": "empty", "sentence": [Clause(words("buildings.none"))], "rows": []}
+    lead = measure_of(view.services, "site", site.id, carriers[0])
+    rows = buildings(view, site, carriers[0], view.elapsed([lead])[0])
+    above = [each for each in rows if each["ratio"] is not None and each["ratio"] > 0.1]
+    label = view.filters.label(words)
+    if above:
+        text = words("buildings.above", n=len(above), period=label, worst=rows[0]["name"], percent=rows[0]["deviation"])
+    else:
+        text = words("buildings.usual", period=label)
+    return {"state": "full", "sentence": [Clause(text)], "rows": rows}
+
+
+def building(view: View, thing: Building, wanted: str = "") -> dict[str, Any]:
+    """What `building.html` shows."""
+    services = view.services
+    carriers = carriers_of(services, thing.id)
+    needs = [need for need in needs_of(view) if need.building == thing.id]
+    base = {"building": thing, "name": view.name(thing), "needs": needs, "facts": facts(view, thing)}
+    if not carriers:
+        return {**base, "state": "empty", "sentence": [Clause(view.words("building.nothing", name=view.name(thing)))]}
+    carrier = Carrier(wanted) if wanted in carriers else carriers[0]
+    measure = measure_of(services, "building", thing.id, carrier)
+    period, _ = view.elapsed([measure])
+    return {
+        **base,
+        "state": "full",
+        "sentence": sentence(view, thing, carrier, period),
+        "carrier": carrier,
+        "carriers": [(each, view.words(f"carrier.{each}")) for each in carriers],
+        "amount": view.figure(amounts_of(services, [measure], *period)[0]),
+        "now": power_now(view, "building", thing.id) if carrier == Carrier.ELECTRICITY else None,
+        "trees": [(each, branches(view, thing, each, period)) for each in carriers],
+        "cost": cost_of(view, thing, carrier, period),
+    }
+
+
+def sentence(view: View, thing: Building, carrier: Carrier, period: Period) -> list[Clause]:
+    """ "Library used 11 % more than usual today; nights account for most of it." """
+    words, services = view.words, view.services
+    measure = measure_of(services, "building", thing.id, carrier)
+    amount = amounts_of(services, [measure], *period)[0]
+    label = view.filters.label(words)
+    if amount.value is None:
+        return [Clause(words("building.unknown", name=view.name(thing), period=label))]
+    ratio = change(amount, usual(services, [measure], *period)[0])
+    said = {"name": view.name(thing), "amount": typeset(amount.in_units, amount.unit)}
+    said |= {"of": words(f"of.{carrier}"), "period": label if view.language == "zh" else lowered(label)}
+    if ratio is None:
+        text = words("building.used", **said)
+    else:
+        kind = "same" if abs(ratio) < 0.02 else "less" if ratio < 0 else "more"
+        text = words(f"building.{kind}", **said, percent=view.percent(ratio))
+    if note := view.quality_note(amount):
+        text = words("today.noted", head=text, note=note)
+    return [Clause(text + words("stop"))]
+
+
+def lowered(label: str) -> str:
+    """A period's label inside a sentence."""
+    return label[:1].lower() + label[1:] if label.split(" ")[0] in ("Today", "Yesterday", "This") else label
+
+
+def branches(view: View, thing: Building, carrier: Carrier, period: Period) -> list[dict[str, Any]]:
+    """The tree of meters as lines: depth, figure, share of the one above, and the rest no part explains."""
+    lines: list[dict[str, Any]] = []
+
+    def add(branch: Branch, depth: int) -> None:
+        lines.append(
+            {
+                "depth": min(depth, 4),
+                "name": view.name(branch.meter),
+                "href": view.href_of(branch.meter),
+                "figure": view.figure(branch.amount),
+                "share": view.percent(branch.share) if branch.share is not None else "",
+                "bar": marks.level(branch.share) if branch.share is not None else "",
+                "generation": branch.meter.role == "generation",
+                "elsewhere": branch.meter.building != thing.id,
+            }
+        )
+        for part in branch.parts:
+            add(part, depth + 1)
+        if branch.parts:
+            value = None if branch.rest is None else branch.rest / 1000.0
+            parent = branch.amount.value
+            ratio = branch.rest / parent if branch.rest is not None and parent else None
+            lines.append(
+                {
+                    "depth": min(depth + 1, 4),
+                    "rest": True,
+                    "name": view.words("building.rest"),
+                    "figure": view.figure(branch.amount)._replace(
+                        set=typeset(value, branch.amount.unit),
+                        why="" if value is not None else view.words("why.rest_unknown"),
+                        note="",
+                    ),
+                    "share": signed(view, ratio).removeprefix("+") if ratio is not None else "",
+                    "bar": marks.level(ratio) if ratio is not None and ratio > 0 else "",
+                }
+            )
+
+    for top in tree(view.services, thing.id, carrier, period):
+        add(top, 0)
+    return lines
+
+
+def facts(view: View, thing: Building) -> list[tuple[str, str]]:
+    """Area, persons, hours, who is in charge."""
+    words = view.words
+    rows = [
+        (words("fact.use"), words(f"building_use.{thing.use}") if words.has(f"building_use.{thing.use}") else thing.use)
+    ]
+    if area := dated_value(thing.floor_area, view.now):
+        rows.append((words("fact.area"), str(typeset(area, "m2"))))
+    persons = dated_value(thing.persons, view.now)
+    if persons is not None:
+        rows.append((words("fact.persons"), count(round(persons))))
+    rows.append((words("fact.hours"), f"{thing.opens}–{thing.closes}"))
+    if thing.in_charge:
+        rows.append((words("fact.in_charge"), thing.in_charge))
+    return rows
+
+
+def cost_of(view: View, thing: Building, carrier: Carrier, period: Period) -> str:
+    """What the period cost, where a dated price is known; "" otherwise."""
+    found = cost(view.services, "building", thing.id, carrier, period.start, period.end)
+    return "" if found is None else str(typeset(found.value, found.unit))

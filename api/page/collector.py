@@ -1,0 +1,206 @@
+"""The collector: is everything accounted for?"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from api.page.numbers import count, typeset
+from api.page.view import Clause, View
+from metering.health import LineHealth, UnitHealth
+from storage.quarantine import readable
+
+MARKS = {"ok": "ok", "degraded": "needs", "broken": "broken", "unknown": "unknown"}
+BOOKS = {
+    "messages": ("received", ("decoded", "repeated", "rejected", "dropped", "pending")),
+    "readings": ("decoded", ("stored", "duplicate", "conflict", "missing", "rejected", "dropped", "pending")),
+}
+QUARANTINE_ROWS = 20
+PAYLOAD_CHARS = 600
+
+
+def collector(view: View) -> dict[str, Any]:
+    """What `collector.html` shows."""
+    services, words = view.services, view.words
+    disk = disk_of(view)
+    if services.collector is None:
+        return {"state": "empty", "sentence": [Clause(words("collector.none"))], "disk": disk}
+    snapshot = services.collector.books()
+    books = {name: book_table(view, snapshot, name) for name in BOOKS}
+    names = names_of(view)
+    lines = [line_of(view, line, names) for line in services.collector.lines()]
+    return {
+        "state": "full",
+        "sentence": sentence(view, books, lines),
+        "books": books,
+        "lines": [line for line in lines if line["kind"] != "mqtt"],
+        "brokers": [line for line in lines if line["kind"] == "mqtt"],
+        "spool": spool_of(view),
+        "quarantine": quarantine_of(view),
+        "disk": disk,
+    }
+
+
+def names_of(view: View) -> dict[str, tuple[str, str]]:
+    """Name and address of every meter and vehicle."""
+    return {d.id: (view.name(d), view.href_of(d)) for d in view.services.installation.devices()}
+
+
+def total_of(value: Any) -> int:
+    """A book's entry as one number: reasons added up."""
+    return sum(value.values()) if isinstance(value, dict) else int(value or 0)
+
+
+def book_table(view: View, snapshot: dict[str, Any], name: str) -> dict[str, Any]:
+    """One book as a table that adds up: a line a source, their total, and whether left equals right."""
+    left, right = BOOKS[name]
+    total = snapshot.get("total", {}).get(name, {})
+    used = [key for key in right if total_of(total.get(key)) or key in right[:2]]
+
+    def line(source: str, row: dict[str, Any]) -> dict[str, Any]:
+        entries = {key: total_of(row.get(key)) for key in right}
+        reasons = {
+            key: [
+                (view.words(f"reason.{r}") if view.words.has(f"reason.{r}") else r, count(n)) for r, n in v.items() if n
+            ]
+            for key, v in row.items()
+            if isinstance(v, dict)
+        }
+        got = total_of(row.get(left))
+        return {
+            "source": source,
+            "left": count(got),
+            "cells": [(key, count(entries[key]), reasons.get(key, [])) for key in used],
+            "balanced": got == sum(entries.values()),
+            "difference": got - sum(entries.values()),
+        }
+
+    rows = [line(source, row) for source, row in sorted(snapshot.get(name, {}).items())]
+    whole = line(view.words("books.total"), total)
+    balanced = whole["balanced"] and all(each["balanced"] for each in rows)
+    return {
+        "name": name,
+        "columns": used,
+        "left": left,
+        "rows": rows,
+        "total": whole,
+        "balanced": balanced,
+        "sum": equation(view, name, left, used, total),
+    }
+
+
+def equation(view: View, name: str, left: str, used: list[str], total: dict[str, Any]) -> str:
+    """ "Messages: 321,070 received = 321,055 decoded + 12 repeated + 3 rejected." """
+    words = view.words
+    parts = [words(f"said.{key}", n=count(total_of(total.get(key)))) for key in used if total_of(total.get(key))]
+    whole = words(f"said.{left}", n=count(total_of(total.get(left))))
+    return words("books.equation", book=words(f"books.{name}"), left=whole, right=" + ".join(parts) or "0")
+
+
+def sentence(view: View, books: dict[str, dict[str, Any]], lines: list[dict[str, Any]]) -> list[Clause]:
+    """ "Everything is accounted for." with both equations, and what is broken."""
+    words = view.words
+    balanced = all(book["balanced"] for book in books.values())
+    ill = [line for line in lines if line["state"] in ("broken", "degraded")]
+    key = "collector.balanced" if balanced else "collector.unbalanced"
+    clauses = [Clause(words(key), "" if balanced else "#books")]
+    if ill:
+        names = [line["id"] for line in ill]
+        clauses.append(Clause(words("collector.ill", n=len(ill), names=words.joined(names)), "#lines"))
+    elif lines:
+        clauses.append(Clause(words("collector.all_lines", n=len(lines))))
+    return clauses
+
+
+def line_of(view: View, line: LineHealth, names: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """One way in."""
+    return {
+        "id": line.id,
+        "kind": line.kind,
+        "address": line.address,
+        "state": line.state,
+        "mark": MARKS[line.state],
+        "state_text": view.words(f"line.{line.state}"),
+        "since": view.moment(line.since) if line.since else None,
+        "note": line.note,
+        "connects": count(line.connects),
+        "units": [unit_of(view, unit, names) for unit in line.units],
+        "good": sum(unit.state == "ok" for unit in line.units),
+    }
+
+
+def unit_of(view: View, unit: UnitHealth, names: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """One unit of a line."""
+    name, href = names.get(unit.device, (unit.device, ""))
+    return {
+        "name": name,
+        "href": href,
+        "unit_id": unit.unit_id,
+        "mark": MARKS[unit.state],
+        "state_text": view.words(f"line.{unit.state}"),
+        "seen": view.moment(unit.last_answer, relative=True) if unit.last_answer else None,
+        "errors": [(kind, count(n)) for kind, n in sorted(unit.errors.items()) if n],
+        "polls": count(unit.polls),
+        "note": unit.note,
+        "offline": view.moment(unit.offline_since) if unit.offline_since else None,
+    }
+
+
+def spool_of(view: View) -> list[tuple[str, str]]:
+    """The spool in words."""
+    assert view.services.collector is not None
+    spool, words = view.services.collector.spool(), view.words
+    oldest = spool.oldest_pending_us
+    rows = [
+        (words("spool.pending"), count(spool.pending_messages)),
+        (words("spool.size"), words("spool.size_text", size=typeset(spool.bytes, "byte"), n=spool.segments)),
+        (words("spool.oldest"), view.moment(oldest, relative=True).text if oldest else words("spool.nothing_waits")),
+        (words("spool.accepting"), words("spool.yes" if spool.accepting else "spool.no")),
+    ]
+    if spool.damaged:
+        rows.append((words("spool.damaged"), "; ".join(spool.damaged)))
+    return rows
+
+
+def disk_of(view: View) -> list[tuple[str, str]]:
+    """The disk and the store in words."""
+    words, folder = view.words, view.services.data_folder
+    rows: list[tuple[str, str]] = []
+    try:
+        usage = shutil.disk_usage(folder)
+        free = words("disk.free_text", free=typeset(usage.free, "byte"), share=view.share(usage.free / usage.total))
+        rows.append((words("disk.free"), free))
+    except OSError:
+        rows.append((words("disk.free"), words("disk.unknown")))
+    statistics = view.services.store.statistics()
+    if "rows" in statistics:
+        rows.append((words("disk.rows"), count(int(statistics["rows"]))))
+    if "bytes" in statistics:
+        rows.append((words("disk.store"), str(typeset(float(statistics["bytes"]), "byte"))))
+    return rows
+
+
+def quarantine_of(view: View) -> list[dict[str, Any]]:
+    """The newest rejected payloads with their text."""
+    quarantine = view.services.quarantine
+    if quarantine is None:
+        return []
+    return [
+        {
+            "reason": reason_said(view, entry.reason),
+            "detail": entry.detail,
+            "source": entry.source,
+            "key": entry.key,
+            "at": view.moment(entry.received_at),
+            "text": readable(entry.payload)[:PAYLOAD_CHARS],
+            "size": count(len(entry.payload)),
+            "cut": len(readable(entry.payload)) > PAYLOAD_CHARS,
+        }
+        for entry in quarantine.entries(limit=QUARANTINE_ROWS)
+    ]
+
+
+def reason_said(view: View, reason: str) -> str:
+    """A reason in words, where it is one of ours."""
+    key = "reason." + reason.replace(" ", "_")
+    return view.words(key) if view.words.has(key) else reason
