@@ -1,0 +1,111 @@
+"""Intervals: what was used when, replaced by measure and span."""
+# ruff: noqa: S608  (the parts put together are names and expressions of ours; values are parameters)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from metering.reading import IntervalSeries, Measure
+from storage.duckdb.queries import plain
+from storage.duckdb.schema import interval_table
+
+if TYPE_CHECKING:
+    import duckdb
+    from numpy.typing import NDArray
+
+
+def replace(
+    con: duckdb.DuckDBPyConnection, resolution: str, series: Sequence[IntervalSeries], span: tuple[int, int]
+) -> None:
+    """Delete what each measure has in [span), and put what it has now; within the caller's transaction.
+
+    Raises
+    ------
+    ValueError
+        If an interval starts outside the span, or a measure is given twice.
+    """
+    table = interval_table(resolution)
+    start, end = span
+    for item in series:
+        if len(item) and not (start <= item.start[0] and item.start[-1] < end):
+            raise ValueError(f"intervals of {item.measure} start outside the span [{start}, {end})")
+    if len({item.measure for item in series}) != len(series):
+        raise ValueError("a measure is given twice; join its intervals into one series")
+    number = _numbers(con, [item.measure for item in series])
+    con.register("replaced", pa.table({"measure": number}))
+    con.execute(
+        f"DELETE FROM {table} WHERE start_at >= $1 AND start_at < $2 AND measure IN (SELECT measure FROM replaced)",
+        [start, end],
+    )
+    con.unregister("replaced")
+    lengths = [len(item) for item in series]
+    if not sum(lengths):
+        return
+    starts = np.concatenate([item.start for item in series])
+    columns = {
+        "measure": np.repeat(number, lengths),
+        "start_at": starts,
+        "length": np.concatenate([item.end for item in series]) - starts,
+        "amount": np.concatenate([item.amount for item in series]),
+        "coverage": np.concatenate([item.coverage for item in series]),
+        "estimated": np.concatenate([item.estimated for item in series]),
+        "quality": np.concatenate([item.quality for item in series]),
+    }
+    con.register("replacing", pa.table(columns))
+    con.execute(f"INSERT INTO {table} SELECT * FROM replacing")
+    con.unregister("replacing")
+
+
+def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDArray[np.int32]:
+    rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure").fetchall()
+    known = {Measure(*row[:5]): row[5] for row in rows}
+    new = [measure for measure in measures if measure not in known]
+    if new:
+        first = max(known.values(), default=-1) + 1
+        known |= {measure: first + i for i, measure in enumerate(new)}
+        site, scope, node, name, unit = zip(*new, strict=True)
+        table = pa.table(
+            {"id": np.arange(first, first + len(new), dtype=np.int32)}
+            | {"site": site, "scope": scope, "node": node, "name": name, "unit": unit}
+        )
+        con.register("new_measures", table)
+        con.execute("INSERT INTO measure SELECT * FROM new_measures")
+        con.unregister("new_measures")
+    return np.array([known[measure] for measure in measures], np.int32)
+
+
+def fetch(
+    con: duckdb.DuckDBPyConnection, measures: Sequence[Measure], resolution: str, start: int, end: int
+) -> list[IntervalSeries]:
+    """The intervals of each measure that start in [start, end), in time order."""
+    table = interval_table(resolution)
+    rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure").fetchall()
+    known = {Measure(*row[:5]): row[5] for row in rows}
+    numbers = sorted({known[measure] for measure in measures if measure in known})
+    found = con.execute(
+        f"""SELECT measure, start_at, start_at + length AS end_at, amount, coverage, estimated, quality FROM {table}
+            WHERE start_at >= $1 AND start_at < $2 AND measure IN (SELECT unnest($3::INTEGER[]))
+            ORDER BY measure, start_at""",
+        [start, end, numbers],
+    ).fetchnumpy()
+    columns = [plain(found[name]) for name in ("start_at", "end_at", "amount", "coverage", "estimated", "quality")]
+    asked = [known.get(measure, -1) for measure in measures]
+    first = np.searchsorted(plain(found["measure"]), asked, "left")
+    last = np.searchsorted(plain(found["measure"]), asked, "right")
+    return [
+        IntervalSeries(measure, *(column[a:b] for column in columns))
+        for measure, a, b in zip(measures, first.tolist(), last.tolist(), strict=True)
+    ]
+
+
+def measures(con: duckdb.DuckDBPyConnection) -> list[Measure]:
+    """Every measure that has intervals, in any resolution."""
+    rows = con.execute(
+        """SELECT site, scope, node, name, unit FROM measure
+           WHERE id IN (SELECT measure FROM interval_15min UNION SELECT measure FROM interval_day) ORDER BY id"""
+    ).fetchall()
+    return [Measure(*row) for row in rows]
