@@ -16,7 +16,7 @@ from devices.tables import Document, Table
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.site import Installation, Meter
-from simulators.faults import Fault, read_story
+from simulators.faults import Fault, read_story, told_at, write_truth
 
 SHAPES = (
     "lighting", "hvac", "sockets", "servers", "kitchen", "cold_room", "appliance", "whole", "common", "grounds",
@@ -122,6 +122,19 @@ def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None =
         {device.id for device in installation.devices()} | brokers,
     )
     return Bureau(installation, own_seed if seed is None else seed, anchor, told, faults, loads)
+
+
+def open_bureau(folder: Path, truth: Path, *, seed: int | None = None) -> Bureau:
+    """The bureau of a folder, its story told once: the truth file remembers when, and is written anew.
+
+    Raises
+    ------
+    devices.catalog.ConfigurationError, ExplainedError
+        As `load_bureau`; also if the truth file is damaged.
+    """
+    bureau = load_bureau(folder, story_at=told_at(truth), seed=seed)
+    write_truth(truth, bureau.faults, seed=bureau.seed, story_at=bureau.story_at)
+    return bureau
 
 
 def _load(table: Table) -> tuple[str, Load]:

@@ -26,6 +26,8 @@ DECIMALS = {
     "gas_energy": 3, "heat_energy": 0, "heat_power": 0, "outdoor_temperature": 1, "relative_humidity": 0,
     "global_irradiance": 0, "flow_temperature": 1, "return_temperature": 1, "odometer": 1, "state_of_charge": 0,
     "fuel_level": 1, "charge_energy": 2, "fuel_used": 1, "traction_energy_used": 2, "traction_energy_recovered": 2,
+    "latitude": 5, "longitude": 5, "battery_level": 0, "charging": 0, "engine_on": 0, "battery_power": 0, "speed": 1,
+    "voltage": 1, "current": 3, "apparent_power": 1, "heat_volume": 2,
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ MAIN_COUNTER = {"electricity": "active_energy_import", "water": "water_volume", 
 CLIMATE = ("outdoor_temperature", "relative_humidity", "global_irradiance")
 REPLAYED_CLIMATE = ("temp_c", "rh_pct", "ghi_wm2")
 KWH_PER_M3_DEGREE = 1.163  # of water
+KM_PER_DEGREE = 111.2
 
 
 @dataclass
@@ -129,6 +130,10 @@ class World:
         """
         if isinstance(device, Vehicle):
             told = vehicle.state(self.fleet.courses[device.id], device, at - self.grid.start)
+            site = self.bureau.installation.site(device.site)
+            north, east = told["away_km"] * math.cos(told["heading"]), told["away_km"] * math.sin(told["heading"])
+            told["latitude"] = (site.latitude or 35.0) + north / KM_PER_DEGREE
+            told["longitude"] = (site.longitude or 113.0) + east / KM_PER_DEGREE / 0.82
             return {(name, "total"): value for name, value in told.items() if name in QUANTITIES}
         if device.carrier is Carrier.CLIMATE:
             return {(name, "total"): self.gauge(device.id, name, at) for name in CLIMATE}
