@@ -117,7 +117,7 @@ class Collector:
 
     def _broker(self, broker: BrokerSettings, topics: Sequence[str], settings: Settings) -> MqttSource:
         inlet = MqttInlet(broker.id, self._intake, self._spool, self._now, settings.limits.payload_bytes)
-        source = make_source(broker, tuple(broker.topics or topics), inlet.deliver, settings.limits.payload_bytes)
+        source = make_source(broker, topics, inlet.deliver, settings.limits.payload_bytes)
         inlet.source = source
         self._intake.add_source(source)
         return source
@@ -194,24 +194,12 @@ class Collector:
 
 
 def make_source(
-    broker: BrokerSettings, topics: tuple[str, ...], deliver: Callable[[list[Message]], None], most_bytes: int
+    broker: BrokerSettings, topics: Sequence[str], deliver: Callable[[list[Message]], None], most_bytes: int
 ) -> MqttSource:
     """The source that a broker's settings ask for."""
-    config = BrokerConfig(
-        id=broker.id,
-        url=broker.url,
-        client_id=broker.client_id,
-        username=broker.username,
-        password=broker.password.reveal(),
-        ca_file=broker.ca_file,
-        cert_file=broker.cert_file,
-        key_file=broker.key_file,
-        topics=topics,
-        share_group=broker.share_group,
-    )
+    config = BrokerConfig.of(broker, topics, most_bytes)
     if broker.client == "paho":
         from collector.mqtt.paho_source import PahoSource
 
         return PahoSource(config, deliver)
     return MqttReceiver(config, deliver)
-
