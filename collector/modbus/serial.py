@@ -72,16 +72,19 @@ def serial_connector(device: str, *, baud: int, parity: str, stopbits: int, time
         from pymodbus.client import AsyncModbusSerialClient
 
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-        client = AsyncModbusSerialClient(
-            device,
-            framer=FramerType.RTU,
-            baudrate=baud,
-            parity=parity,
-            stopbits=stopbits,
-            timeout=timeout_s,
-            retries=0,
-            reconnect_delay=0,
-        )
+        try:
+            client = AsyncModbusSerialClient(
+                device,
+                framer=FramerType.RTU,
+                baudrate=baud,
+                parity=parity,
+                stopbits=stopbits,
+                timeout=timeout_s,
+                retries=0,
+                reconnect_delay=0,
+            )
+        except RuntimeError as error:  # pymodbus without its extra
+            raise OSError("serial lines need the package pyserial: pip install pyserial") from error
         if not await client.connect():
             client.close()
             raise OSError(f"{device} cannot be opened; check its name and that you may read and write it")
