@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable
 
@@ -79,3 +80,23 @@ def create_app(services: Services, mounts: Iterable[Callable[[FastAPI], None]] =
         mount(app)
     refuse_routes_without_right(app, PUBLIC_MOUNTS)
     return app
+
+
+def openapi_text(app: FastAPI) -> str:
+    """The OpenAPI file of the product's own routes, as it stands in the repository."""
+    return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":  # python -m api.app > api/openapi.json
+    import sys
+    from pathlib import Path
+    from typing import Any, cast
+
+    from api.live import LiveFeed
+    from metering.site import Installation
+
+    nothing = cast(Any, None)
+    bare = Services(
+        Installation(), nothing, nothing, nothing, None, LiveFeed(), "no token at all, only words", Path(), 0
+    )
+    sys.stdout.write(openapi_text(create_app(bare)))

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi_problem.error import Problem, StatusProblem
 from fastapi_problem.handler import add_exception_handler, new_exception_handler
 
@@ -82,6 +83,25 @@ def _explained(_handler: Any, _request: Request, error: ExplainedError) -> Probl
     return problem_of(error)
 
 
+def _invalid(_handler: Any, _request: Request, error: RequestValidationError) -> Problem:
+    """What a parameter or body field should be; without what was sent, which may be large or secret."""
+    errors = [
+        {"where": ".".join(map(str, each["loc"])), "what": str(each["msg"]), "type": str(each["type"])}
+        for each in error.errors()[:20]
+    ]
+    first = errors[0] if errors else {"where": "request", "what": "is not valid"}
+    return Problem(
+        "Unprocessable Content",
+        type_="refused",
+        status=422,
+        detail=f"{first['where']}: {first['what']}; see /docs for what is expected",
+        where=first["where"],
+        what=first["what"],
+        mend="see /docs for what is expected",
+        errors=errors,
+    )
+
+
 def _store_unavailable(_handler: Any, _request: Request, error: StoreUnavailable) -> Problem:
     log.error("the store is unavailable: %s", error)
     return problem_of(
@@ -94,6 +114,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     handler = new_exception_handler(
         logger=log,
         unhandled_wrappers={"default": Unexpected},
+        request_validation_handler=_invalid,
         handlers={ExplainedError: _explained, StoreUnavailable: _store_unavailable},
     )
     add_exception_handler(app, handler, generic_swagger_defaults=False)

@@ -102,13 +102,13 @@ def iso(us: int, zone: ZoneInfo) -> str:
 
 
 def iso_column(at: NDArray[np.int64], zone: ZoneInfo) -> list[str]:
-    """ISO 8601 with offset of many instants in time order; fast where the offset does not change."""
+    """ISO 8601 with microseconds and offset of many instants in time order; fast where the offset does not change."""
     if not len(at):
         return []
     first, last = from_us(at[0]).astimezone(zone), from_us(at[-1]).astimezone(zone)
     offset = first.utcoffset() or timedelta()
     if offset != last.utcoffset() or last - first > timedelta(days=20) or offset.microseconds or offset.seconds % 60:
-        return [iso(us, zone) for us in at.tolist()]
+        return [from_us(us).astimezone(zone).isoformat(timespec="microseconds") for us in at.tolist()]
     suffix = first.isoformat()[-6:]
     local = (at + offset // timedelta(microseconds=1)).view("datetime64[us]")
     return [text + suffix for text in np.datetime_as_string(local).tolist()]

@@ -280,7 +280,7 @@ class QuarantineOut(Model):
     reason: str
     detail: str
     position: str
-    size: int
+    size: int = Field(description="of the whole payload [bytes]")
     replayed: bool
 
 

@@ -75,9 +75,17 @@ class Ledger(Protocol):
     """What the API asks of the ledger."""
 
     def events(
-        self, *, open_only: bool = False, start: int | None = None, end: int | None = None, limit: int = 1000
+        self,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        site: str | None = None,
+        node: str | None = None,
+        kind: str | None = None,
+        open_only: bool = False,
+        limit: int = 1000,
     ) -> Sequence[Event]:
-        """Events that overlap [start, end), newest first."""
+        """Events that overlap [start, end) [us since 1970], newest first."""
         ...
 
 
@@ -91,7 +99,8 @@ class QuarantineEntry(Protocol):
     reason: str
     detail: str
     position: str
-    payload: bytes
+    payload: bytes  # the first 4 KiB
+    size: int  # of the whole [bytes]
     replayed: bool
 
 

@@ -19,6 +19,9 @@ router = APIRouter(prefix="/api/v1", tags=["events"], dependencies=[READ])
 def list_events(
     services: TheServices,
     open: Annotated[bool, Query(description="only what lasts still")] = False,
+    site: Annotated[str | None, Query(max_length=128)] = None,
+    node: Annotated[str | None, Query(max_length=128, description="a meter, vehicle, building or line")] = None,
+    kind: Annotated[str | None, Query(max_length=64)] = None,
     start: Start = None,
     end: End = None,
     tz: Tz = None,
@@ -26,11 +29,9 @@ def list_events(
 ) -> list[schemas.EventOut]:
     """Events, newest first: those that last still, or all that overlap [start, end), by default of the last 30 days."""
     zone = zone_or(services, tz)
-    if open:
-        found = services.ledger.events(open_only=True, limit=limit)
-    else:
-        period = period_in(services, start, end, zone, timedelta(days=30))
-        found = services.ledger.events(start=period.start, end=period.end, limit=limit)
+    period = None if open else period_in(services, start, end, zone, timedelta(days=30))
+    since, until = period or (None, None)
+    found = services.ledger.events(since, until, site=site, node=node, kind=kind, open_only=open, limit=limit)
     return [
         schemas.EventOut(
             id=each.id,

@@ -27,7 +27,7 @@ def _fields(entry: QuarantineEntry, zone: Any) -> dict[str, Any]:
         "reason": entry.reason,
         "detail": entry.detail,
         "position": entry.position,
-        "size": len(entry.payload),
+        "size": entry.size,
         "replayed": entry.replayed,
     }
 
