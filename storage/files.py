@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
@@ -100,6 +103,18 @@ class Files:
     def size(self, path: Path) -> int:
         """Bytes of a file."""
         return path.stat().st_size
+
+
+def attempt(call: Callable[..., None], *arguments: object) -> bool:
+    """Do what is good to have and not needed for correctness; False, and a line in the log, if the system refuses."""
+    try:
+        call(*arguments)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        log.warning("%s: %s", getattr(call, "__name__", call), error)
+        return False
+    return True
 
 
 def write_all(files: Files, fd: int, data: bytes) -> None:

@@ -9,13 +9,10 @@ damaged segment can be read around its damage at the same positions as before.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import re
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -27,10 +24,11 @@ from google_crc32c import extend as crc_extend
 from metering.clock import MINUTE_US, now_us
 from metering.explain import ExplainedError
 from metering.health import SpoolHealth
-from storage.files import OS_FILES, Files, write_all, write_file
-from storage.frame import FIRST, VERSION, Frame, Hole, Packed, Seal, pack, seal, seed_of, segment_head, unpack
+from storage.files import OS_FILES, Files, attempt, write_all
+from storage.frame import FIRST, Frame, Hole, Packed, Seal, pack, seal, seed_of, segment_head, unpack
 from storage.record import REPEATED, Position, Record, Wire
-from storage.segment import SUFFIX, Segment, examine, read_head
+from storage.recovery import Damage, Damages, Recovered, recover, unaccounted
+from storage.segment import SUFFIX, Segment
 
 log = logging.getLogger(__name__)
 
@@ -51,25 +49,6 @@ class Appended(NamedTuple):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Bytes of a segment that cannot be read any more.
-
-    lost : records of each source known to have stood there; what no head and no seal tells of is not in it
-    set_aside : where the damaged segment is kept; None if the whole file is gone
-    """
-
-    segment: int
-    start: int
-    end: int
-    lost: dict[str, int]
-    set_aside: Path | None
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
 def content_hash(key: str, payload: bytes) -> int:
     """A 64-bit hash of topic and payload (BLAKE2b of topic, a zero byte, payload), equal on every machine."""
     return int.from_bytes(blake2b(key.encode("utf-8", "replace") + b"\0" + payload, digest_size=8).digest(), "little")
@@ -79,18 +58,35 @@ class Spool:
     """Raw records on disk in commit groups; `append` is durable when it returns.
 
     All methods may be called from any thread. One process at a time has the folder.
+
+    damage : what was found damaged since this start
+    torn_tails : appends that a crash cut short, never acknowledged: counted, not damage
+    accepting : False from a failed append until the next that succeeds
+    failures : writes and syncs that failed
+    on_append : called with {source: records} when a group is durable and before anybody can read it
     """
 
-    def __init__(self, folder: Path, files: Files, lock: int, segment_bytes: int, max_bytes: int, sync: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Files,
+        lock: int,
+        *,
+        segment_bytes: int,
+        max_bytes: int,
+        sync: bool,
+        keep_segments: int,
+    ) -> None:
         """Use `Spool.open`."""
         self.folder, self.instance = folder, b""
-        self.damage: list[Damage] = []
-        self.torn_tails = 0  # appends cut short by a crash, never acknowledged: counted, not damage
+        self._damages = Damages(folder, files)
+        self.on_append: Callable[[dict[str, int]], None] | None = None
+        self.torn_tails = 0
         self.accepting = True
-        self.failures = 0  # writes and syncs that failed
-        self._files, self._lock_fd, self._sync = files, lock, sync
-        self._segment_bytes, self._max_bytes = segment_bytes, max_bytes
-        self._keep_segments = 2
+        self.failures = 0
+        self._files, self._sync = files, sync
+        self._lock_fd: int | None = lock
+        self._segment_bytes, self._max_bytes, self._keep_segments = segment_bytes, max_bytes, keep_segments
         self._appending, self._state, self._counting = threading.Lock(), threading.Lock(), threading.RLock()
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._segments: list[Segment] = []
@@ -102,7 +98,6 @@ class Spool:
         self._handover: dict[Position, tuple[Position, list[Record], int]] = {}
         self._handover_bytes, self._most_handover_bytes = 0, 32 * MiB
         self._note = ""
-        self._words: dict[str, str] = {}  # segment -> what is gone, of earlier starts too
 
     @classmethod
     def open(
@@ -137,14 +132,34 @@ class Spool:
                 "another process is using this spool",
                 "stop the other Meterhall first, or give this one a data folder of its own",
             )
-        spool = cls(folder, files, lock, segment_bytes, max_bytes, sync)
-        spool._keep_segments = keep_segments
+        spool = cls(
+            folder,
+            files,
+            lock,
+            segment_bytes=segment_bytes,
+            max_bytes=max_bytes,
+            sync=sync,
+            keep_segments=max(1, keep_segments),
+        )
         try:
-            spool._recover(after)
+            spool._take(recover(folder, files, spool._damages, after), after)
         except BaseException:
             files.close(lock)
             raise
         return spool
+
+    def _take(self, found: Recovered, after: Position) -> None:
+        self.instance, self._segments, self.torn_tails = found.instance, found.segments, found.torn_tails
+        last = found.segments[-1].number if found.segments else 0
+        self._next = max(last, after.segment) + 1
+        self._end = Position(last, found.segments[-1].end) if found.segments else START
+        for segment in found.segments:
+            _add(self._pending, segment.sources, 1)
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What was found damaged since this start, in the order it was found."""
+        return self._damages.found
 
     @property
     def start(self) -> Position:
@@ -213,10 +228,10 @@ class Spool:
             files.rename(fresh, path)
             files.sync_folder(self.folder)
         except OSError:
-            self._try_to(files.close, fd)
+            attempt(files.close, fd)
             for name in (fresh, path):
                 with contextlib.suppress(FileNotFoundError):
-                    self._try_to(files.unlink, name)
+                    attempt(files.unlink, name)
             raise
         segment = Segment(number, path, seed_of(self.instance, number), crc=crc_extend(0, head), previous=self._end)
         with self._state:
@@ -230,6 +245,8 @@ class Spool:
         write_all(self._files, self._fd, frame)
         if self._sync:
             self._files.fdatasync(self._fd)
+        if self.on_append is not None:
+            self.on_append(packed.sources)
         with self._state:
             before = self._end
             segment.end = segment.size = segment.end + len(frame)
@@ -258,10 +275,10 @@ class Spool:
             self._fd = None
             if not segment.frames:
                 self._segments.pop()
-        self._try_to(self._files.truncate, fd, segment.end)
-        self._try_to(self._files.close, fd)
+        attempt(self._files.truncate, fd, segment.end)
+        attempt(self._files.close, fd)
         if not segment.frames:
-            self._try_to(self._files.unlink, segment.path)
+            attempt(self._files.unlink, segment.path)
 
     def _seal_segment(self) -> None:
         if self._fd is None:
@@ -271,9 +288,9 @@ class Spool:
             segment.seed,
             Seal(segment.end, segment.sources, segment.frames, segment.oldest, segment.newest, segment.crc),
         )
-        if not self._try_to(write_all, self._files, fd, data):  # then it is walked at the next start
-            self._try_to(self._files.truncate, fd, segment.end)
-        self._try_to(self._files.close, fd)
+        if not attempt(write_all, self._files, fd, data):  # then it is walked at the next start
+            attempt(self._files.truncate, fd, segment.end)
+        attempt(self._files.close, fd)
         with self._state:
             self._fd = None
             segment.size = segment.end + len(data)
@@ -281,15 +298,6 @@ class Spool:
     def _fsync(self, fd: int) -> None:
         if self._sync:
             self._files.fsync(fd)
-
-    def _try_to(self, call, *arguments) -> bool:  # type: ignore[no-untyped-def]
-        try:
-            call(*arguments)
-        except OSError as error:
-            if not (isinstance(error, FileNotFoundError)):
-                log.warning("spool: %s: %s", getattr(call, "__name__", call), error)
-            return False
-        return True
 
     # -- read -----------------------------------------------------------------------------------------------------
 
@@ -325,6 +333,17 @@ class Spool:
                 if position in self._handover:
                     break
 
+    def _found_hole(self, segment: Segment, hole: Hole, why: str = "") -> None:
+        """A hole met while reading: known since the start, or new damage."""
+        if any(known.start <= hole.start < known.end for known in segment.holes):
+            return
+        if not hole.known:
+            hole = hole._replace(lost=unaccounted(self._files, segment))
+        with self._state:
+            segment.holes.append(hole)
+        log.error("spool: damage met while reading %s %s", segment.path, why)
+        self._damages.report_hole(segment, hole)
+
     def _hand_over(self, before: Position, after: Position, records: list[Record], size: int) -> None:
         self._handover[before] = after, records, size
         self._handover_bytes += size
@@ -348,7 +367,7 @@ class Spool:
                 return position
             self._next = position.segment + 1
         text = f"position {position} is beyond this spool, which ends at {self._end}: everything it holds is read again"
-        self._report(Damage(position.segment, 0, position.offset, {}, None, text))
+        self._damages.report(Damage(position.segment, 0, position.offset, {}, None, text))
         self._seal_now()
         return START
 
@@ -434,7 +453,7 @@ class Spool:
                 gone.append(segment)
             del self._segments[: len(gone)]
         for segment in gone:
-            if self._try_to(self._files.unlink, segment.path):
+            if attempt(self._files.unlink, segment.path):
                 freed += segment.size
         return freed
 
@@ -488,7 +507,7 @@ class Spool:
                 bytes=held,
                 segments=len(self._segments),
                 oldest_pending_us=oldest,
-                damaged=tuple(self._words.values()),
+                damaged=tuple(self._damages.words.values()),
                 accepting=self.accepting,
                 note=self._note,
             )
@@ -510,147 +529,6 @@ class Spool:
                 self._seal_segment()
                 self._files.close(self._lock_fd)
                 self._lock_fd = None
-
-    # -- recovery -------------------------------------------------------------------------------------------------
-
-    def _recover(self, after: Position) -> None:
-        files = self._files
-        names = files.names(self.folder)
-        numbers = sorted(int(m[1]) for name in names if (m := re.fullmatch(r"(\d+)" + re.escape(SUFFIX), name)))
-        paths = {number: self.folder / f"{number:08d}{SUFFIX}" for number in numbers}
-        heads = {number: read_head(files, path) for number, path in paths.items()}
-        for number, head in heads.items():
-            if head and head.version > VERSION:
-                raise ExplainedError(
-                    str(paths[number]),
-                    f"has spool format {head.version}, and this Meterhall reads up to {VERSION}",
-                    "run the newer Meterhall that wrote it until the spool is empty, or install that version again",
-                )
-            if head and head.number != number:
-                heads[number] = None
-        for name in names:
-            if name.endswith(".new"):
-                self._try_to(files.unlink, self.folder / name)
-        self.instance = self._find_instance(names, [head.instance for head in heads.values() if head])
-        ends: dict[int, int] = {}
-        for number in reversed(numbers):
-            head = heads[number]
-            if number not in paths or head is None:
-                continue
-            ends[head.previous.segment] = head.previous.offset
-            for void in [n for n in paths if head.previous.segment < n < number]:  # of a start that failed
-                self._try_to(files.unlink, paths.pop(void))
-        last = max(paths, default=0)
-        for number, path in paths.items():
-            upto = ends.get(number) if number != last else None
-            segment = examine(files, path, number, self.instance, heads[number], upto)
-            self._segments.append(segment)
-            self.torn_tails += segment.torn > 0
-            for hole in segment.holes:
-                self._report(self._describe(segment, hole))
-        self._find_missing(after)
-        self._next = max(last, after.segment) + 1
-        self._end = Position(last, self._segments[-1].end) if self._segments else START
-        for segment in self._segments:
-            _add(self._pending, segment.sources, 1)
-        self._read_notes()
-
-    def _find_instance(self, names: list[str], seen: list[bytes]) -> bytes:
-        path = self.folder / "instance"
-        kept = b""
-        if "instance" in names:
-            fd = self._files.open(path)
-            try:
-                text = self._files.read(fd, 64, 0).decode("ascii", "replace").strip()
-            finally:
-                self._files.close(fd)
-            if re.fullmatch("[0-9a-f]{32}", text):
-                kept = bytes.fromhex(text)
-        instance = seen[-1] if seen else kept or os.urandom(16)
-        if instance != kept and not self._try_to(write_file, self._files, path, instance.hex().encode("ascii") + b"\n"):
-            log.warning("spool: the instance id stands in the segments only")
-        return instance
-
-    def _find_missing(self, after: Position) -> None:
-        before: Segment | None = None
-        for segment in self._segments:
-            gone = segment.previous
-            if gone and before and before.number < gone.segment:
-                self._report_missing(gone)
-            before = segment
-        last = self._segments[-1].number if self._segments else 0
-        if after.segment > last and (self._segments or after.segment > 1):
-            self._report_missing(after)
-
-    def _report_missing(self, gone: Position) -> None:
-        size = max(0, gone.offset - FIRST)
-        text = f"segment {gone.segment:08d} is gone with {size} bytes or more; how many records were in it is not known"
-        self._report(Damage(gone.segment, FIRST, gone.offset, {}, None, text))
-
-    def _describe(self, segment: Segment, hole: Hole) -> Damage:
-        lost = sum(hole.lost.values())
-        what = f"{lost} records are lost" if hole.known or lost else "how many records were in them is not known"
-        if hole.end <= FIRST:
-            what = "only its header is damaged"
-        size = hole.end - hole.start
-        text = f"segment {segment.number:08d}: bytes {hole.start} to {hole.end} ({size}) cannot be read; {what}"
-        return Damage(segment.number, hole.start, hole.end, hole.lost, self._set_aside(segment), text)
-
-    def _found_hole(self, segment: Segment, hole: Hole, why: str = "") -> None:
-        """A hole met while reading: known since the start, or new damage."""
-        if any(known.start <= hole.start < known.end for known in segment.holes):
-            return
-        if not hole.known:
-            unknown = dict(segment.sources)
-            for other in segment.holes:
-                _add(unknown, other.lost, -1)
-            for item in segment.stretch(self._files, FIRST, segment.end):
-                if isinstance(item, Frame) or item.known:
-                    _add(unknown, item.sources if isinstance(item, Frame) else item.lost, -1)
-            hole = hole._replace(lost={source: n for source, n in unknown.items() if n > 0})
-        with self._state:
-            segment.holes.append(hole)
-        log.error("spool: damage met while reading %s %s", segment.path, why)
-        self._report(self._describe(segment, hole))
-
-    def _set_aside(self, segment: Segment) -> Path | None:
-        """A second name for the damaged file, which stays when the segment goes; costs no space meanwhile."""
-        aside = self.folder / "damaged" / segment.path.name
-        if aside.name not in self._files.names(aside.parent) and not (
-            self._try_to(self._files.make_folder, aside.parent) and self._try_to(self._files.link, segment.path, aside)
-        ):
-            return None
-        return aside
-
-    def _report(self, damage: Damage) -> None:
-        self.damage.append(damage)
-        log.error("spool: %s", damage.text)
-        name = f"{damage.segment:08d}"
-        known = self._words.get(name)
-        self._words[name] = damage.text if known is None else f"{known}; {damage.text}"
-        folder = self.folder / "damaged"
-        if self._try_to(self._files.make_folder, folder):
-            self._try_to(write_file, self._files, folder / f"{name}.txt", self._words[name].encode() + b"\n")
-
-    def _read_notes(self) -> None:
-        """Take up what earlier starts reported; bound what is kept aside."""
-        folder = self.folder / "damaged"
-        notes = [name for name in self._files.names(folder) if name.endswith(".txt")]
-        for name in notes[:-64]:
-            for gone in (name, name[:-4] + SUFFIX):
-                self._try_to(self._files.unlink, folder / gone)
-        for name in notes[-64:]:
-            try:
-                fd = self._files.open(folder / name)
-                try:
-                    text = self._files.read(fd, 4096, 0).decode("utf-8", "replace").strip()
-                finally:
-                    self._files.close(fd)
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    continue
-                text = f"segment {name[:-4]} was damaged; its note cannot be read ({error})"
-            self._words.setdefault(name[:-4], text)
 
 
 def _add(total: dict[str, int], more: dict[str, int], sign: int) -> None:

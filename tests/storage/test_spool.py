@@ -86,6 +86,14 @@ def test_what_was_appended_is_read_before_and_after_a_restart(tmp_path):
     again.close()
 
 
+def test_a_group_is_counted_as_received_before_anybody_can_read_it(tmp_path):
+    spool, seen = Spool.open(tmp_path), []
+    spool.on_append = lambda counts: seen.append((counts, everything(spool)))
+    spool.append(records(0, 5))
+    assert seen == [({"broker": 5}, [])] and len(everything(spool)) == 5
+    spool.close()
+
+
 def test_folder_and_files_are_for_the_owner_alone(tmp_path):
     os.umask(0o022)
     spool = Spool.open(tmp_path / "spool")
