@@ -129,6 +129,7 @@ class ModbusLine:
         self._attempts = 0  # connects since the last answer
         self._connect_at = float("-inf")
         self._silent = 0  # time-outs in a row
+        self._was_silent = False  # the connection was given up for it, and nobody answered since
         self._trouble_until = float("-inf")
         self._rescheduled = False
         self._records: list[Record] = []
@@ -177,8 +178,9 @@ class ModbusLine:
                 await self._sleep(due - now)
             return
         state = self._units[index]
+        asked = self._may_ask(state, now)
         connection = self._connection
-        if connection is None or not connection.alive or not connection.safe_for(state.unit.unit_id):
+        if asked and (connection is None or not connection.alive or not connection.safe_for(state.unit.unit_id)):
             await self._hand_over_all()
             await self._open()
             return
@@ -186,7 +188,7 @@ class ModbusLine:
         if missed:
             state.count("missed slot", missed)
         try:
-            if self._may_ask(state, now):
+            if asked and connection is not None:
                 await self._poll(state, connection)
             else:
                 state.count("resting")
@@ -234,6 +236,7 @@ class ModbusLine:
                     if not self._block_failed(block, failed, answered):
                         raise
                     answered = True
+                    failure = failed.kind
                 else:
                     if not self._records:
                         self._waiting_since = began
@@ -251,11 +254,13 @@ class ModbusLine:
             self._silent = 0
             self._count_strays(state, connection)
         if answered:
-            self._unit_answered(state)
+            self._unit_answered(state, "" if good else failure)
         elif failure:
             self._unit_failed(state, failure, began)
         if self._silent >= SILENT_AFTER:
-            log.warning("%s: nothing answers; connecting anew", self.id)
+            if not self._was_silent:
+                log.warning("%s: nothing answers; connecting anew", self.id)
+            self._was_silent = True
             self._drop_connection()
         if good:
             self._polled.append((state, good == len(blocks)))
@@ -295,8 +300,9 @@ class ModbusLine:
 
     # -- what a poll says about its unit -------------------------------------------------------------------------------
 
-    def _unit_answered(self, state: _UnitState) -> None:
-        was_silent, self._silent, self._attempts = self._silent, 0, 0
+    def _unit_answered(self, state: _UnitState, refusal: str) -> None:
+        """The unit is there; `refusal` is what it said, if it gave no value at all."""
+        self._silent = self._attempts = 0
         health = state.health
         health.last_answer = now_us()
         if state.breaker.failures or health.offline_since is not None:
@@ -306,8 +312,10 @@ class ModbusLine:
             state.failing_since = health.offline_since = None
         health.breaker = state.breaker.state
         faulty = next((block.note for block in state.blocks if block.note), "")
+        faulty = faulty or (f"answers without values ({_words(refusal)})" if refusal else "")
         self._unit_is(state, "degraded" if faulty else "ok", faulty)
-        if was_silent >= SILENT_AFTER:
+        if self._was_silent:
+            self._was_silent = False
             self._line_is_back()
 
     def _unit_failed(self, state: _UnitState, kind: str, began: float) -> None:
@@ -322,7 +330,8 @@ class ModbusLine:
             if health.offline_since is None:
                 health.offline_since = state.failing_since
                 log.warning("%s: %s (unit %s) does not answer: %s", self.id, health.device, health.unit_id, kind)
-            self._unit_is(state, "broken", f"does not answer ({_words(kind)}); check its power, wiring and unit_id")
+            mend = "check its profile" if kind.startswith("no model") else "check its power, wiring and unit_id"
+            self._unit_is(state, "broken", f"does not answer ({_words(kind)}); {mend}")
         else:
             self._unit_is(state, "degraded", f"the last poll failed ({_words(kind)})")
 

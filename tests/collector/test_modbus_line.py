@@ -282,6 +282,7 @@ def test_a_busy_device_is_asked_again_and_heals_without_a_restart():
         async with Running(gateway, [1]) as run:
             await until(lambda: run.errors(1).get("exception 6", 0) >= 12, "it is asked again and again")
             assert run.unit(1).breaker == "closed"
+            assert (run.unit(1).state, run.unit(1).note) == ("degraded", "answers without values (exception 6: busy)")
             gateway.set_mode("pass", 1)
             await run.polls(1)
             assert run.unit(1).state == "ok"

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
-from pymodbus import FramerType, ModbusIOException
+from pymodbus import FramerType
 from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusIOException
 
 from devices.codec import decode
 from devices.registers import modbus_profile
