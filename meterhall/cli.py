@@ -101,13 +101,13 @@ def demo(
 def simulate(
     config: Config,
     seed: Annotated[int | None, typer.Option(help="another seed is another town")] = None,
-    told: Annotated[int | None, typer.Option(help="from when story.toml counts back [us since 1970]; now")] = None,
+    truth: Annotated[Path | None, typer.Option(help="where the ground truth of faults is written")] = None,
 ) -> None:
     """Answer as the meters and vehicles of a configuration: real Modbus sockets, real MQTT messages."""
     from meterhall.configuring import read_or_exit
     from meterhall.simulating import simulate_until_stopped
 
-    raise typer.Exit(simulate_until_stopped(read_or_exit(config), seed=seed, story_at=told))
+    raise typer.Exit(simulate_until_stopped(read_or_exit(config), truth=truth or config / "truth.json", seed=seed))
 
 
 @app.command()

@@ -24,7 +24,9 @@ def write_templates(folder: Path) -> tuple[list[Path], list[Path]]:
         if path.exists():
             kept.append(path)
         else:
-            path.write_text(files("meterhall").joinpath("templates", name).read_text(encoding="utf-8"), encoding="utf-8")
+            path.write_text(
+                files("meterhall").joinpath("templates", name).read_text(encoding="utf-8"), encoding="utf-8"
+            )
             written.append(path)
     return written, kept
 

@@ -26,6 +26,7 @@ from meterhall.node import Node, open_node
 from meterhall.run import FAILED, on_signals, open_port, serve
 from metering.clock import DAY_US, QUARTER_US, now_us
 from metering.explain import ExplainedError
+from simulators.config import open_bureau
 
 BUREAU_FILES = ("meterhall.toml", "site.toml", "factors.toml", "story.toml")
 VARIABLE = re.compile(r"\$\{((?:LINE|DEMO)_[A-Z0-9_]+)\}")
@@ -53,22 +54,22 @@ def run_demo(*, port: int, data: Path, days: int) -> int:
 
 
 class Demo:
-    """What one demo folder remembers from start to start: its ports, and when its story was told."""
+    """What one demo folder remembers from start to start: its ports, and up to when its history goes."""
 
     def __init__(self, data: Path) -> None:
         self.data, self.config = data, data / "config"
+        self.truth = data / "truth.json"  # when the story was told, and what is wrong: for tests, never for the product
         self._path = data / "demo.json"
         known: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             known = json.loads(self._path.read_text(encoding="utf-8"))
-        self.story_at: int = known.get("story_at") or now_us()
         self.ports: dict[str, int] = known.get("ports", {})
-        self.history_end: int = known.get("history_end") or self.story_at // QUARTER_US * QUARTER_US
+        self.history_end: int = known.get("history_end") or now_us() // QUARTER_US * QUARTER_US
         self.history_loaded: bool = known.get("history_loaded", False)
 
     def remember(self) -> None:
         """Write what the next start needs."""
-        names = ("story_at", "ports", "history_end", "history_loaded")
+        names = ("ports", "history_end", "history_loaded")
         self._path.write_text(json.dumps({name: getattr(self, name) for name in names}), encoding="utf-8")
 
 
@@ -118,7 +119,8 @@ async def _main(demo: Demo, sock: socket.socket, broker: Broker, days: int) -> i
 def _load(node: Node, demo: Demo, days: int) -> None:
     """The same history however often the first start is cut short: what is there already counts as repeated."""
     if days:
-        load_history(node, demo.config, demo.story_at, demo.history_end - days * DAY_US, demo.history_end)
+        bureau = open_bureau(demo.config, demo.truth)
+        load_history(node, bureau, demo.history_end - days * DAY_US, demo.history_end)
     demo.history_loaded = True
     demo.remember()
 
@@ -127,7 +129,7 @@ def start_simulators(demo: Demo) -> subprocess.Popen[bytes]:
     """The simulators, in a process of their own: they speak only Modbus and MQTT."""
     with open(demo.data / "simulators.log", "ab") as log_file:
         return subprocess.Popen(
-            [sys.executable, "-m", "meterhall", "simulate", "--config", str(demo.config), "--told", str(demo.story_at)],
+            [sys.executable, "-m", "meterhall", "simulate", "--config", str(demo.config), "--truth", str(demo.truth)],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,

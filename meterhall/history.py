@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from meterhall.node import Node
 from metering.clock import DAY_US, now_us
 from metering.reading import ReadingBatch
+from simulators.config import Bureau
+from simulators.history import history
 from storage.books import Books, State, encode_state
 from storage.store import Outcome, WriteResult
 
 SOURCE = "history"  # as in the books
 
 
-def load_history(node: Node, folder: Path, story_at: int, start: int, end: int) -> int:
+def load_history(node: Node, bureau: Bureau, start: int, end: int) -> int:
     """Generate and store the readings of [start, end) [us since 1970]; returns how many were stored.
 
-    Each chunk is one message of the source `history` in the books; a start that is cut short goes on
-    where it stopped only in a new folder, so the position in the spool stays the beginning.
+    Each chunk is one message of the source `history` in the books.
     """
-    from simulators.config import load_bureau
-    from simulators.history import history
-
     stored = 0
     bar = Progress(
         TextColumn("{task.description}"),
@@ -37,7 +33,7 @@ def load_history(node: Node, folder: Path, story_at: int, start: int, end: int) 
     )
     with bar:
         task = bar.add_task(f"Loading {(end - start) // DAY_US} days of history", total=end - start)
-        for batch in history(load_bureau(folder, story_at=story_at), start, end):
+        for batch in history(bureau, start, end):
             stored += _store(node, batch)
             bar.update(task, completed=int(batch.at.max()) - start)
         bar.add_task("Computing consumption", total=None)

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.opening import open_store
-
 from api.live import LiveFeed
 from collector.decoders import Decoders, build_decoders
 from collector.pipeline import Pipeline
@@ -21,6 +19,7 @@ from metering.explain import ExplainedError
 from storage.books import Books, State, decode_state
 from storage.files import OS_FILES
 from storage.ledger.ledger import Ledger
+from storage.opening import duckdb_url, open_store
 from storage.quarantine import Quarantine
 from storage.spool import START, Spool
 from storage.store import Store
@@ -60,7 +59,7 @@ def open_node(settings: Settings) -> Iterator[Node]:
     with contextlib.ExitStack() as closing:
         data = _own_folder(settings.data, closing)
         decoders = build_decoders(settings)
-        url = settings.store_url or f"duckdb:///{data / 'meterhall.duckdb'}"
+        url = settings.store_url or duckdb_url(data / "meterhall.duckdb")
         store = open_store(url, memory_limit=f"{settings.limits.store_memory_mb}MB")
         closing.callback(store.close)
         blob = store.state()

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.page.routes import mount
+from api.page.routes import mount_page
 from api.services import Services
 from collector.service import Collector
 from devices.settings import Settings
@@ -96,7 +96,7 @@ def make_app(node: Node, collector: Collector, calendar: WorkCalendar, *, simula
         simulated=simulated,
         working_day=calendar.is_working_day,
     )
-    return create_app(services, mounts=[mount])
+    return create_app(services, mounts=[mount_page])
 
 
 def open_port(host: str, port: int) -> socket.socket:

@@ -87,7 +87,7 @@ def _electric(meter: Meter, below: bool) -> str:
 
 
 def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None = None) -> Bureau:
-    """Read a folder with site.toml, factors.toml and story.toml.
+    """Read a folder with site.toml, and factors.toml and story.toml where they are.
 
     Parameters
     ----------
@@ -103,7 +103,11 @@ def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None =
     """
     installation = load_installation(folder)
     problems: list[ExplainedError] = []
-    document = Document(folder / "story.toml", problems)
+    told = now_us() if story_at is None else story_at
+    story = folder / "story.toml"
+    if not story.exists():  # an installation of one's own: plain loads, no faults
+        return Bureau(installation, 1 if seed is None else seed, DEFAULT_ANCHOR, told)
+    document = Document(story, problems)
     loads = tuple(_load(table) for table in document.tables("load"))
     own_seed = document.root.get("seed", 1)
     anchor = document.root.get("anchor", DEFAULT_ANCHOR)
@@ -113,10 +117,9 @@ def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None =
         document.wrong("anchor", f"is {anchor!r}", "write a date such as 2025-01-01")
     if problems:
         raise problems[0]
-    told = now_us() if story_at is None else story_at
     brokers = {device.connection.removeprefix("mqtt://").partition("/")[0] for device in installation.devices()}
     faults = read_story(
-        folder / "story.toml",
+        story,
         told,
         installation.sites[0].timezone,
         {device.id for device in installation.devices()} | brokers,
