@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
-from metering.clock import DAY_US, HOUR_US, from_us, to_us
+from metering.clock import DAY_US, HOUR_US
 from storage.duckdb.schema import RAW, SINGLE
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
     from numpy.typing import NDArray
 
 PERIOD_ROWS = 4_000_000
@@ -106,8 +105,8 @@ def _join(blocks: list[_Block], cutoff: int, period_rows: int) -> list[_Block]:
 
 
 def _month_end(at: int) -> int:
-    day = from_us(at)
-    return to_us((day.replace(day=1, hour=0, minute=0, second=0, microsecond=0) + timedelta(days=32)).replace(day=1))
+    month = np.datetime64(at, "us").astype("datetime64[M]")
+    return int((month + 1).astype("datetime64[us]").astype(np.int64))
 
 
 def seal(con: duckdb.DuckDBPyConnection, period: Period) -> None:

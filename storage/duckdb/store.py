@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from metering.clock import DAY_US
+from metering.clock import DAY_US, to_us
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.duckdb import intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
@@ -24,6 +25,9 @@ from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteRe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+FIRST_US = to_us(datetime.min.replace(tzinfo=UTC))
+LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 class DuckDBStore:
@@ -73,14 +77,13 @@ class DuckDBStore:
     def write(self, batch: ReadingBatch, make_state: MakeState | None = None) -> WriteResult:
         """Store a batch; see `storage.store.Store.write`.
 
-        Negative zero is stored as zero. ValueError if a value is not finite.
+        Negative zero is stored as zero. ValueError if a value is not finite or a time not in the years 1 to 9999.
         """
         value = batch.value + 0.0
-        if not np.isfinite(value).all():
-            i = int(np.flatnonzero(~np.isfinite(value))[0])
-            raise ValueError(
-                f"value[{i}] of {batch.points[batch.point[i]]} is {value[i]}; only finite values are stored"
-            )
+        for i in np.flatnonzero(~np.isfinite(value))[:1].tolist():
+            raise ValueError(f"value[{i}] of {batch.points[batch.point[i]]} is {value[i]}; store finite values only")
+        for i in np.flatnonzero((batch.at < FIRST_US) | (batch.at > LAST_US))[:1].tolist():
+            raise ValueError(f"at[{i}] of {batch.points[batch.point[i]]} is {batch.at[i]}, in no year from 1 to 9999")
         with self._writing:
             with self._transaction() as con:
                 numbers, new_points = self._newest.numbers(batch.points)
