@@ -382,9 +382,9 @@ def test_flipped_bits_lose_only_the_groups_they_are_in_and_each_loss_is_told(dat
     names = [name for name in disk.entries if name.suffix == ".spool"]
     hit = set()
     for _ in range(data.draw(st.integers(1, 3))):
-        name = data.draw(st.sampled_from(names))
+        name = data.draw(st.sampled_from(sorted(names)))
         content = disk.data[disk.entries[name]]
-        at = data.draw(st.integers(0, len(content) - 1))
+        at = data.draw(st.integers(0, 10_000)) % len(content)
         content[at] ^= 1 << data.draw(st.integers(0, 7))
         hit |= {n for n in range(1, 13) if stands_at(ends, n, name, at)}
     spool = open_on(disk)
