@@ -154,13 +154,13 @@ class House:
         around, area = self.around, self.area * size
         outside = 0.6 * around.weather.outside + 0.4 * around.weather.lagged
         if self.use == "archive":  # day and night
-            need = 4.2 + 0.3 * np.abs(outside - 17) + 0.5 * around.cooling * np.maximum(0, outside - 20)
+            need = 5.4 + 0.13 * np.abs(outside - 17) + 0.5 * around.cooling * np.maximum(0, outside - 20)
             return area * need * (1 + 0.06 * self._noise(meter, 3))
         limit = COOLING_W_M2.get(self.use, 15.0)
         chill = np.minimum(limit, 0.9 + limit / 13 * np.maximum(0, outside - 20.5)) * around.cooling
         crowd = 0.75 + 0.25 * np.clip(self.presence, 0, 1)
         fans = 1.5 + 0.9 * np.maximum(around.heating, around.cooling)
-        pumps = 0.7 * around.heating * (0.6 + 0.4 * self.plant)
+        pumps = 0.7 * around.heating * self.plant
         cycling = 1 + 0.07 * self._noise(meter, 2) + 0.05 * self._noise(meter, 16)
         return np.maximum(area * (0.22 + self.plant * (fans + chill * crowd) + pumps) * cycling, 0.05 * area)
 

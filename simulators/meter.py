@@ -51,12 +51,13 @@ class Register:
     def hold(self, value: Array) -> Array:
         """The values as the register holds them."""
         if self.single:
-            return np.asarray(np.float32(np.asarray(value) / self.step).astype(np.float64) * self.step)
+            return np.asarray(np.float32(np.asarray(value) / self.step).astype(np.float64) * self.step + 0.0)
         counts = np.floor(value / self.step + 1e-6) if self.counter else np.rint(value / self.step)
         if self.counter and math.isfinite(self.limit):
             counts = counts % round(self.limit / self.step)
         per = round(1 / self.step) if self.step < 1 else 0
-        return np.asarray(counts / per if per and abs(per * self.step - 1) < 1e-9 else counts * self.step)
+        held = counts / per if per and abs(per * self.step - 1) < 1e-9 else counts * self.step
+        return np.asarray(held + 0.0)  # no -0.0
 
 
 def _register(spec: RegisterSpec) -> Register:

@@ -98,7 +98,7 @@ class World:
         seconds = (at - self.grid.start) / SECOND_US
         for charger in self.fleet.chargers:
             i = self.row[charger]
-            now[i] = self.fleet.charger_power(charger, seconds)
+            now[i] = self.fleet.charger_power(charger, seconds) * (1 + 0.008 * math.sin(seconds / 7 + self.wave[i]))
             count[i] = float(self.fleet.charger_energy(charger, seconds))
         total, counter = self.tree @ now, self.tree @ count
         self._cache = (at, total, counter)
