@@ -39,13 +39,13 @@ def test_every_request_that_can_be_made_reads(unit, table, address, length):
     assert rtu_request(request)[1] in (1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("function", [0, *range(5, 256)])
-def test_no_other_function_code_can_be_framed(function):
-    forged = Request(1, function, 0, 1, 2)
-    with pytest.raises(ValueError, match="does not read"):
-        mbap_request(forged, 1)
-    with pytest.raises(ValueError, match="does not read"):
-        rtu_request(forged)
+def test_no_other_function_code_can_be_framed():
+    for function in (0, *range(5, 256)):
+        forged = Request(1, function, 0, 1, 2)
+        with pytest.raises(ValueError, match="does not read"):
+            mbap_request(forged, 1)
+        with pytest.raises(ValueError, match="does not read"):
+            rtu_request(forged)
 
 
 def test_nothing_but_a_framed_read_reaches_a_socket_or_a_serial_port():
