@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -50,12 +49,11 @@ class Intake:
     Parameters
     ----------
     spool : where a group becomes durable
-    received : called with {source: records} after each group is durable (the message book)
     spooled : called after each group is durable (wakes the pipeline)
     """
 
-    def __init__(self, spool: Spool, received: Callable[[dict[str, int]], None], spooled: Callable[[], None]) -> None:
-        self._spool, self._received, self._spooled = spool, received, spooled
+    def __init__(self, spool: Spool, spooled: Callable[[], None]) -> None:
+        self._spool, self._spooled = spool, spooled
         self._waiting: list[Offer] = []
         self._count = 0
         self._arrived = asyncio.Event()
@@ -106,7 +104,6 @@ class Intake:
                         log.error("nothing is acknowledged: %s", refused)
                         self._pause()
                         await asyncio.sleep(RETRY_S)
-                self._received(Counter(record.source for record in records))
                 self._spooled()
                 for offer in offers:
                     if offer.acknowledge is not None:

@@ -102,7 +102,7 @@ class Collector:
     ) -> None:
         self._spool, self._books, self._quarantine, self._pipeline = spool, books, quarantine, pipeline
         self._now = now
-        self._intake = Intake(spool, books.received, pipeline.wake)
+        self._intake = Intake(spool, pipeline.wake)
         self._loop: asyncio.AbstractEventLoop | None = None
         folder = settings.folder / OWN_PROFILES
         self._lines: list[ModbusLine] = modbus_lines(

@@ -135,7 +135,6 @@ def _import_here(node: Node, chunks: Iterable[list[Row]], report: ImportReport) 
     for chunk in chunks:
         record = Record(Wire.INGEST, INGEST, ingest.KEY, ingest.encode_batch(chunk), now_us())
         node.spool.append([record])
-        node.books.received({INGEST: 1})
         node.pipeline.run_once()
     while node.pipeline.run_once():
         pass

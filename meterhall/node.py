@@ -67,6 +67,7 @@ def open_node(settings: Settings) -> Iterator[Node]:
         spool = Spool.open(data / "spool", max_bytes=settings.limits.spool_bytes, after=state.position)
         closing.callback(spool.close)
         books = Books.from_state(state.books, spool.pending(state.position))
+        spool.on_append = books.received
         quarantine = Quarantine.open(data / "quarantine.sqlite", max_entries=settings.limits.quarantine_rows)
         closing.callback(quarantine.close)
         ledger = Ledger.open(f"sqlite:///{data / 'ledger.sqlite'}")
