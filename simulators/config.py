@@ -6,7 +6,7 @@ say how a meter's flow is shaped where its end use does not tell, and the `[[fau
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -57,9 +57,26 @@ class Bureau:
     faults: tuple[Fault, ...] = ()
     loads: tuple[tuple[str, Load], ...] = ()
 
+    def parts(self) -> list[Bureau]:
+        """One bureau for each site: they share nothing but the seed, so each is worked out alone."""
+        whole = self.installation
+        if len(whole.sites) == 1:
+            return [self]
+        split = []
+        for site in whole.sites:
+            own = Installation(
+                sites=(site,),
+                buildings=tuple(b for b in whole.buildings if b.site == site.id),
+                meters=tuple(m for m in whole.meters if m.site == site.id),
+                vehicles=tuple(v for v in whole.vehicles if v.site == site.id),
+                factors=whole.factors,
+            )
+            split.append(replace(self, installation=own))
+        return split
+
     @property
     def zone(self) -> str:
-        """The IANA zone of the first site."""
+        """The IANA zone of the first site; a world is worked out site by site, see `parts`."""
         return self.installation.sites[0].timezone
 
     def load_of(self, meter: Meter) -> Load:

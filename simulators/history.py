@@ -44,7 +44,7 @@ def history(
     chunk_days: int = 30,
     world: World | None = None,
 ) -> Iterator[ReadingBatch]:
-    """Readings of all devices in [start, end), each chunk sorted by point and time.
+    """Readings of all devices in [start, end), site by site; each batch is sorted by point and time.
 
     Parameters
     ----------
@@ -68,7 +68,13 @@ def history(
     """
     if step <= 0 or step % QUARTER_US:
         raise ValueError(f"step is {step} us; use a multiple of a quarter hour")
-    world = world or build(bureau, end)
+    came = now_us() if received_at is None else received_at
+    for part in [bureau] if world else bureau.parts():
+        yield from _history(world or build(part, end), start, end, step, came, chunk_days)
+
+
+def _history(world: World, start: int, end: int, step: int, came: int, chunk_days: int) -> Iterator[ReadingBatch]:
+    """The history of one site."""
     start = max(start, world.grid.start + QUARTER_US)
     first, last = -(-(start - world.grid.start) // QUARTER_US), -(-(end - world.grid.start) // QUARTER_US)
     edges = np.arange(first, last, step // QUARTER_US)
@@ -76,7 +82,6 @@ def history(
         return
     columns = list(_columns(world, edges))
     at = world.grid.edges[edges]
-    came = now_us() if received_at is None else received_at
     origins = (Origin(SIMULATED, came, "", ""), Origin(REPLAYED, came, "", ""))
     points = tuple(column.point for column in columns)
     value = np.stack([column.value for column in columns])

@@ -83,29 +83,43 @@ class Tally:
 
 
 class Present:
-    """The world as it is now; renewed before its stretch runs out."""
+    """The world as it is now, site by site; renewed before its stretch runs out."""
 
     def __init__(self, bureau: Bureau, clock: Callable[[], int] = now_us) -> None:
         self.bureau, self.clock = bureau, clock
-        self.world: World = self._stretch(clock())
+        self._parts = {part.installation.sites[0].id: part for part in bureau.parts()}
+        now = clock()
+        self.worlds: dict[str, World] = {site: self._stretch(part, now) for site, part in self._parts.items()}
         self._latest: dict[str, dict[Slot, float]] = {}
 
-    def _stretch(self, now: int) -> World:
-        return build(self.bureau, now + AHEAD_US, keep_from=now - HOUR_US)
+    @staticmethod
+    def _stretch(part: Bureau, now: int) -> World:
+        return build(part, now + AHEAD_US, keep_from=now - HOUR_US)
 
     async def renew(self) -> None:
         """Work out the next stretch where this one ends within a day, or the clock was put back."""
         now = self.clock()
-        if not self.world.start + 60 * SECOND_US <= now <= self.world.end - DAY_US:
-            self.world = await asyncio.to_thread(self._stretch, now)
+        for site, world in list(self.worlds.items()):
+            if not world.start + 60 * SECOND_US <= now <= world.end - DAY_US:
+                self.worlds[site] = await asyncio.to_thread(self._stretch, self._parts[site], now)
 
-    def instant(self) -> int:
+    def instant(self, world: World) -> int:
         """Now, to the second: devices that are asked within one second share its values [us since 1970]."""
-        return min(max(self.clock() // SECOND_US * SECOND_US, self.world.start), self.world.end)
+        return min(max(self.clock() // SECOND_US * SECOND_US, world.start), world.end)
 
     def values(self, device: Meter | Vehicle) -> tuple[int, dict[Slot, float]] | None:
         """What a device says now; None while it says nothing."""
-        return self.world.values(device, self.instant())
+        world = self.worlds[device.site]
+        return world.values(device, self.instant(world))
+
+    def is_busy(self, device: Meter | Vehicle) -> bool:
+        """A vehicle is busy while it drives or charges; a meter always."""
+        if isinstance(device, Meter):
+            return True
+        world = self.worlds[device.site]
+        seconds = (self.instant(world) - world.grid.start) / SECOND_US
+        course = world.fleet.courses[device.id]
+        return course.slope("odometer", seconds) > 0 or course.slope("plug", seconds) > 0
 
     def registers(self, meter: Meter) -> dict[Slot, float]:
         """What stands in a meter's registers: its last values where it is dead."""
@@ -198,7 +212,8 @@ Watched = list[tuple[RegisterServer, int, Meter]]
 def _watched(present: Present, servers: list[Served]) -> Watched:
     """The units that may fall silent: by a fault, or where their archive has no reading."""
     prone = {fault.device for fault in present.bureau.faults if fault.end > present.clock()}
-    prone |= present.world.silent.keys()
+    for world in present.worlds.values():
+        prone |= world.silent.keys()
     return [(server, unit, meter) for server, units in servers for unit, meter in units if meter.id in prone]
 
 
@@ -270,32 +285,24 @@ def _speakers(present: Present, outlets: Mapping[str, Outlet]) -> list[Speaker]:
     return speakers
 
 
-def _is_busy(device: Meter | Vehicle, present: Present) -> bool:
-    """A vehicle is busy while it drives or charges; a meter always."""
-    if isinstance(device, Meter):
-        return True
-    course = present.world.fleet.courses[device.id]
-    seconds = (present.instant() - present.world.grid.start) / SECOND_US
-    return course.slope("odometer", seconds) > 0 or course.slope("plug", seconds) > 0
-
-
 async def _speak(speakers: list[Speaker], present: Present, tally: Tally) -> None:
     """Let each device speak in its rhythm; all speak soon after the start, as devices do on connecting."""
     now = present.clock()
     queue = [(now + START_SPACING_US * i, i) for i in range(len(speakers))]
     heapq.heapify(queue)
     heard = True
+    zones = {site.id: site.timezone for site in present.bureau.installation.sites}
     while queue:
         due, i = heapq.heappop(queue)
         while 0 < (wait := due - present.clock()) < HOUR_US:  # longer: the clock was put back
             await asyncio.sleep(min(wait / SECOND_US, WATCH_S))
         speaker, now = speakers[i], present.clock()
-        said = present.values(speaker.device) if speaker.has_to_speak(now, _is_busy(speaker.device, present)) else None
+        said = present.values(speaker.device) if speaker.has_to_speak(now, present.is_busy(speaker.device)) else None
         heapq.heappush(queue, (speaker.next_look(now), i))
         if said is None:
             continue
         speaker.spoke = now
-        for topic, payload in speaker.messages(said[0], said[1], now, present.bureau.zone):
+        for topic, payload in speaker.messages(said[0], said[1], now, zones[speaker.device.site]):
             try:
                 await speaker.outlet.publish(topic, payload, qos=speaker.rhythm.qos, retain=speaker.rhythm.retain)
                 tally.published += 1

@@ -270,12 +270,12 @@ def fleet(
     for post, group in [*zip(posts, groups, strict=True), *((None, group) for group in alone)]:
         free = 0.0
         at, plug = [0.0], [0.0]
-        watts = 0.95 * (post.rated_power_w or 7000.0) if post else 0.0
+        watts = 0.95 * ((post.rated_power_w if post else None) or 7000.0)  # without a post: at a public one
         for day in range(len(grid.days)):
             today = [(tour, driver) for driver in group for tour in driver.plan[day]]
             for tour, car in sorted(today, key=lambda pair: pair[0].returns):
                 driven = car.drive(tour, float(daily[day]))
-                if post is None or not car.capacity:
+                if not car.capacity:
                     continue
                 ready = (tour.returns if driven else max(tour.leaves, car.parked_since)) + 4 * MINUTE
                 start, deadline = max(ready, free), car.next_departure(day, tour.leaves) - 10 * MINUTE

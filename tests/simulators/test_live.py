@@ -162,11 +162,11 @@ def test_the_world_is_renewed_before_it_ends_and_goes_on_where_it_was(bureau):
     now = STORY_AT
     present = Present(bureau, clock=lambda: now)
     meter = bureau.installation.by_id["office-main"]
-    end = present.world.end
+    end = present.worlds["riverside"].end
     now = end - MINUTE_US
     before = present.values(meter)
     asyncio.run(present.renew())
-    assert present.world.end > end + 25 * DAY_US
+    assert present.worlds["riverside"].end > end + 25 * DAY_US
     assert present.values(meter) == before
 
 
