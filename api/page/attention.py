@@ -9,6 +9,7 @@ from metering.site import Building, Meter, Vehicle
 
 EVENTS_AT_MOST = 200
 QUIET = {"info"}
+PLACE_CHARS = 80
 
 
 def needs_of(view: View) -> list[Need]:
@@ -26,10 +27,12 @@ def need_of(view: View, event: Any) -> Need:
     text = event.text.in_language(view.language)
     known = isinstance(thing, Building | Meter | Vehicle)
     subject = view.name(thing) if known else event.subject  # type: ignore[arg-type]
-    for joint in (": ", "：", " ", ""):
-        if text.startswith(subject + joint):
-            text = text.removeprefix(subject + joint)
-            break
+    since = view.words("needs.since", since=view.moment(event.since).text)
+    place, colon, rest = text.partition("：" if view.language == "zh" else ": ")
+    if colon and len(place) <= PLACE_CHARS:  # a sentence that says itself where and since when
+        subject, text, since = place, rest, ""
+    else:
+        text = text.removeprefix(subject).lstrip()
     if isinstance(thing, Meter) and event.kind in ("water_at_night", "night_load"):
         href = view.link(view.path_of(thing), period="week", date=None)
     elif known:
@@ -38,7 +41,6 @@ def need_of(view: View, event: Any) -> Need:
         href = view.link("/collector") + "#lines"
     where = "building" if isinstance(thing, Building) else "vehicle" if isinstance(thing, Vehicle) else "meter"
     building = thing.id if isinstance(thing, Building) else thing.building if known else ""  # type: ignore[union-attr]
-    state = "broken" if event.severity == "broken" or event.kind in ("dead_unit", "silent") else "needs"
-    since = view.words("needs.since", since=view.moment(event.since).text)
+    state = "broken" if event.severity == "broken" else "needs"
     label = view.words(f"needs.to_{where}" if known else "needs.to_collector")
     return Need(state, subject, text, since, href, label, thing.id if known else "", building)  # type: ignore[union-attr]

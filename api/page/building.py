@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.figures import Branch, amounts_of, carriers_of, change, cost, dated_value, measure_of, tree, usual
+from api.figures import (
+    Amount,
+    Branch,
+    amounts_by,
+    amounts_of,
+    carriers_of,
+    change,
+    cost,
+    dated_value,
+    measure_of,
+    tree,
+    usual,
+)
 from api.page import marks
 from api.page.attention import needs_of
 from api.page.numbers import count, typeset
+from api.page.times import local
 from api.page.today import buildings, signed
 from api.page.view import Clause, View, power_now
-from api.periods import Period
+from api.periods import Period, shifted, zone_of
+from metering.clock import DAY_US
 from metering.quantity import Carrier
+from metering.reading import Measure
 from metering.site import Building
 
 
@@ -64,22 +79,44 @@ def sentence(view: View, thing: Building, carrier: Carrier, period: Period) -> l
     label = view.filters.label(words)
     if amount.value is None:
         return [Clause(words("building.unknown", name=view.name(thing), period=label))]
-    ratio = change(amount, usual(services, [measure], *period)[0])
+    own_usual = usual(services, [measure], *period)[0]
+    ratio = change(amount, own_usual)
     said = {"name": view.name(thing), "amount": typeset(amount.in_units, amount.unit)}
-    said |= {"of": words(f"of.{carrier}"), "period": label if view.language == "zh" else lowered(label)}
+    said |= {"of": words(f"of.{carrier}"), "period": view.filters.label_within(view.words)}
     if ratio is None:
         text = words("building.used", **said)
     else:
         kind = "same" if abs(ratio) < 0.02 else "less" if ratio < 0 else "more"
         text = words(f"building.{kind}", **said, percent=view.percent(ratio))
+        if kind == "more" and closed_hours_account_for_it(view, thing, measure, amount, own_usual):
+            text += words("building.closed_hours")
     if note := view.quality_note(amount):
         text = words("today.noted", head=text, note=note)
     return [Clause(text + words("stop"))]
 
 
-def lowered(label: str) -> str:
-    """A period's label inside a sentence."""
-    return label[:1].lower() + label[1:] if label.split(" ")[0] in ("Today", "Yesterday", "This") else label
+def closed_hours_account_for_it(view: View, thing: Building, measure: Measure, this: Amount, that: Amount) -> bool:
+    """Whether most of what is used above usual is used while the building is closed."""
+    period = this.period
+    if this.value is None or that.value is None or period.length > 8 * DAY_US:
+        return False
+    zone = zone_of(view.zone)
+    now = closed_amount(view, thing, measure, period)
+    weeks = [
+        closed_amount(view, thing, measure, Period(*(shifted(at, zone, -7 * week) for at in period)))
+        for week in range(1, 5)
+    ]
+    known = [each for each in weeks if each]
+    return bool(known) and now - sum(known) / len(known) > (this.value - that.value) / 2
+
+
+def closed_amount(view: View, thing: Building, measure: Measure, period: Period) -> float:
+    """What is used outside the opening hours, by whole hours [0.001 unit]."""
+    found = amounts_by(view.services, "building", thing.id, measure.name, *period, "hour")
+    first, last = int(thing.opens[:2]), int(thing.closes[:2]) + (int(thing.closes[3:]) > 0)
+    hours = [local(at, view.zone).hour for at in found.start.tolist()]
+    pairs = zip(found.amount.tolist(), hours, strict=True)
+    return float(sum(value for value, hour in pairs if not first <= hour < last))
 
 
 def branches(view: View, thing: Building, carrier: Carrier, period: Period) -> list[dict[str, Any]]:

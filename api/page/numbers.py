@@ -1,7 +1,7 @@
 """Numbers typeset for a reader: the twin of `static/numbers.js`; one table tests both.
 
-Three significant digits, the unit scaled for the eye, a narrow no-break space between; whole digits are never
-rounded away ("12,345 m³", not "12,300 m³"). Nothing known is a dash, never 0.
+Three significant digits (per cent whole), the unit scaled for the eye, a narrow no-break space between; whole
+digits are never rounded away ("12,345 m³", not "12,300 m³"). Nothing known is a dash, never 0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 UNKNOWN = "–"
+BEYOND = 1e18  # no quantity comes near it
 LADDERS: dict[str, tuple[tuple[str, float], ...]] = {
     "W": (("W", 1.0), ("kW", 1e3), ("MW", 1e6), ("GW", 1e9)),
     "var": (("var", 1.0), ("kvar", 1e3), ("Mvar", 1e6)),
@@ -49,7 +50,9 @@ def _fixed(magnitude: float, decimals: int) -> str:
     return str(Decimal(magnitude).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
-def _decimals(magnitude: float) -> int:
+def _decimals(magnitude: float, unit: str) -> int:
+    if unit == "%":
+        return 0
     return 0 if magnitude >= 100 else 1 if magnitude >= 10 else 2 if magnitude >= 1 else 3
 
 
@@ -60,25 +63,25 @@ def _grouped(digits: str) -> str:
 
 def typeset(value: float | None, unit: str) -> Typeset:
     """A value [unit] for the eye; a dash for None and for what is no number."""
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) < BEYOND:
         return Typeset(UNKNOWN, "")
     ladder = LADDERS.get(unit, ((UNIT_TEXT.get(unit, unit), 1.0),))
     if value == 0:
         return Typeset("0", ladder[0][0])
     magnitude = abs(value)
-    if magnitude / ladder[0][1] < 0.0005:
+    if magnitude < 0.0005 and unit != "%":
         return Typeset("<" + THIN + "0.001" if value > 0 else ">" + THIN + MINUS + "0.001", ladder[0][0])
     sign = MINUS if value < 0 else ""
     rung = max((i for i, (_, factor) in enumerate(ladder) if magnitude >= factor), default=0)
     digits = ""
     while True:
         scaled = magnitude / ladder[rung][1]
-        digits = _fixed(scaled, _decimals(scaled))
+        digits = _fixed(scaled, _decimals(scaled, unit))
         rounded = float(digits)
         if rung + 1 < len(ladder) and rounded * ladder[rung][1] >= ladder[rung + 1][1]:
             rung += 1
             continue
-        digits = _fixed(scaled, _decimals(rounded))
+        digits = _fixed(scaled, _decimals(rounded, unit))
         return Typeset(sign + _grouped(digits), ladder[rung][0])
 
 

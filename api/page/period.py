@@ -178,6 +178,17 @@ class Filters:
         ends = day_said(first, self.language, named=False), day_said(last, self.language, named=False, year=year)
         return dash.join(ends)
 
+    def label_within(self, words: Words) -> str:
+        """The same inside a sentence: "today", "this week", "on Tue 24 Nov"."""
+        label = self.label(words)
+        if self.language == "zh":
+            return label
+        if self.is_now or label == words("period.yesterday"):
+            return label[:1].lower() + label[1:]
+        if self.period == "day":
+            return f"on {label}"
+        return f"in {label}" if self.period in ("month", "year") else f"from {label}".replace(" – ", " to ")
+
     def compared_label(self, words: Words) -> str:
         """What is compared with, in words: "last Tuesday", "last week", "the same Tuesday a year ago"."""
         span = self.compared

@@ -117,7 +117,7 @@ def vehicle(view: View, thing: Vehicle) -> dict[str, Any]:
             level=words("vehicle.at_level", level=line["level"]) if line["level"].unit else "",
         )
         if line["distance"].set.unit:
-            label = view.filters.label(words)
+            label = view.filters.label_within(words)
             said += words("vehicle.distance", period=label, distance=line["distance"].set)
     return {
         **line,

@@ -117,6 +117,11 @@ class View:
         """A bare value ready to be set."""
         return typeset(value, unit)
 
+    def curve_title(self, carrier: str) -> str:
+        """What the main chart shows: a load curve, or consumption by step."""
+        short = self.filters.span.days <= 8
+        return self.words("today.curve" if carrier == "electricity" and short else "chart.use")
+
     def now_note(self, now: Now) -> str:
         """What is said beside the figure of this moment: "now", or since when there is no news."""
         if now.value is None or now.at is None:

@@ -35,7 +35,7 @@ function timeSplits(data, width) {
     if (t.day !== day) { day = t.day; days += 1; }
     if (hours < 24 ? Number(t.hour) % hours === 0 : t.hour === "00" && days % (hours / 24) === 0) out.push(at);
   }
-  return out;
+  return span > 50 * 3600 ? out.filter((at) => at < data.to) : out;
 }
 
 /** A chart in `plot`; `paint()` gives the colours of the moment. */
@@ -91,7 +91,7 @@ export function timeChart(plot, data, paint, onCursor, onZoom) {
 }
 
 /** Points are drawn where a line would hide a lone reading. */
-const few = (data, value) => data.kind === "readings" && value.length < 120;
+const few = (data, value) => data.kind === "readings" && value.length < 40;
 
 function yRange(data, low, high) {
   if (low === null || high === null) return [0, 1];

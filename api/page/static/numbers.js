@@ -12,7 +12,7 @@ const UNIT_TEXT = {
   m3: "m³", "m3/h": "m³/h", m2: "m²", degC: "°C", "W/m2": "W/m²", "kWh/m2": "kWh/m²",
   l: "L", "l/h": "L/h", deg: "°", 1: "",
 };
-const decimals = (x) => (x >= 100 ? 0 : x >= 10 ? 1 : x >= 1 ? 2 : 3);
+const decimals = (x, unit) => (unit === "%" ? 0 : x >= 100 ? 0 : x >= 10 ? 1 : x >= 1 ? 2 : 3);
 const grouped = (digits) => digits.replace(/^\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, ","));
 export const ladderOf = (unit) => LADDERS[unit] || [[UNIT_TEXT[unit] ?? unit, 1]];
 
@@ -25,19 +25,19 @@ export function rungFor(magnitude, unit) {
 
 /** A value [unit] for the eye: {text, unit}. */
 export function typeset(value, unit) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return { text: UNKNOWN, unit: "" };
+  if (value === null || value === undefined || !(Math.abs(value) < 1e18)) return { text: UNKNOWN, unit: "" };
   const ladder = ladderOf(unit);
   if (value === 0) return { text: "0", unit: ladder[0][0] };
   const magnitude = Math.abs(value), sign = value < 0 ? MINUS : "";
-  if (magnitude / ladder[0][1] < 0.0005)
+  if (magnitude < 0.0005 && unit !== "%")
     return { text: value > 0 ? "<" + THIN + "0.001" : ">" + THIN + MINUS + "0.001", unit: ladder[0][0] };
   let rung = 0;
   ladder.forEach(([, factor], i) => { if (magnitude >= factor) rung = i; });
   for (;;) {
     const scaled = magnitude / ladder[rung][1];
-    const rounded = Number(scaled.toFixed(decimals(scaled)));
+    const rounded = Number(scaled.toFixed(decimals(scaled, unit)));
     if (rung + 1 < ladder.length && rounded * ladder[rung][1] >= ladder[rung + 1][1]) { rung += 1; continue; }
-    return { text: sign + grouped(scaled.toFixed(decimals(rounded))), unit: ladder[rung][0] };
+    return { text: sign + grouped(scaled.toFixed(decimals(rounded, unit))), unit: ladder[rung][0] };
   }
 }
 
