@@ -37,6 +37,7 @@ class Subscription:
         self._pending: dict[Point, LiveValue] = {}
         self._lock = threading.Lock()
         self._woken = False
+        self._ended = False
 
     def offer(self, changes: dict[Point, LiveValue]) -> None:
         """Take what concerns this listener; from any thread, never blocks on the listener."""
@@ -62,6 +63,14 @@ class Subscription:
             self._news.clear()
         return taken
 
+    def end(self) -> None:
+        """No more changes: the listener's loop over them ends."""
+        self._ended = True
+        try:
+            self._loop.call_soon_threadsafe(self._news.set)
+        except RuntimeError:  # its loop has ended before
+            return
+
     async def changes(self, period_s: float, heartbeat_s: float) -> AsyncIterator[dict[Point, LiveValue]]:
         """What changed, at most once a period; an empty dict as heartbeat when nothing did."""
         while True:
@@ -70,6 +79,8 @@ class Subscription:
             except TimeoutError:
                 yield {}
                 continue
+            if self._ended:
+                return
             yield self._take()
             await asyncio.sleep(period_s)
 
@@ -86,6 +97,14 @@ class LiveFeed:
     def listeners(self) -> int:
         """How many listen; while nobody does, a publisher need not even gather rows."""
         return len(self._listeners)
+
+    def close(self) -> None:
+        """End every subscription and take no more: the server stops."""
+        with self._lock:
+            self._listeners_at_most = 0
+            listeners = self._listeners
+        for subscription in listeners:
+            subscription.end()
 
     def check_room(self) -> None:
         """Raise TooManyListeners if the feed is full."""

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from storage.opening import open_store
 
 from api.app import create_app
 from api.live import LiveFeed
@@ -22,6 +21,7 @@ from metering.quantity import Carrier
 from metering.reading import Origin, Point, ReadingBatch
 from metering.site import Building, Dated, Fact, Factor, Installation, Meter, Name, Site, Vehicle
 from storage.ledger.ledger import Event, Ledger
+from storage.opening import open_store
 from storage.quarantine import Quarantine
 from storage.record import Record, Wire
 

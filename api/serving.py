@@ -1,0 +1,105 @@
+"""The HTTP server of the app: one process, bounded connections, header time-out, loopback unless said otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from metering.explain import ExplainedError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECTIONS = 512  # at once; more are closed as they come
+HEADER_S = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
+IDLE_S = 15  # between two requests of a connection
+HEADER_BYTES = 32 * 1024
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 whose patience with headers ends."""
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._header_timer is None and not self.transport.is_closing():
+            self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        self._header_timer = self.loop.call_later(HEADER_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _give_up(self) -> None:
+        self._header_timer = None
+        if not self.transport.is_closing():
+            self.transport.write(TOO_SLOW)
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Ends the live streams first, so that they do not hold up the end."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.services.live.close()
+        await super().shutdown(sockets)
+
+
+def server_of(app: FastAPI, host: str = "127.0.0.1", port: int = 8420) -> Server:
+    """The server; `await server.serve()` in the composition's loop, `server.should_exit = True` ends it.
+
+    Raises
+    ------
+    ExplainedError
+        If `host` is not loopback while reading needs no token.
+    """
+    if host not in LOOPBACK and app.state.services.open_reading:
+        raise ExplainedError(
+            f'http.host "{host}"',
+            "would let everybody on the network read",
+            "bind to 127.0.0.1, or demand the token for reading too",
+        )
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            backlog=256,
+        ),
+        app,
+    )
