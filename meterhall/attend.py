@@ -62,7 +62,7 @@ class _Night(NamedTuple):
 
 
 WATER = _Night(2, 4, 0.05, 0.5, True)
-POWER = _Night(0, 5, 0.5, 0.2, False)
+POWER = _Night(0, 5, 0.5, 0.3, False)
 
 
 def line_of(device: Device) -> str:
@@ -309,14 +309,17 @@ class Attender:
             gauge = Point(measure.site, measure.node, FLOW.get(measure.name, ""))
             if gauge in latest:
                 flow = self._least_flow(meter, gauge, since, now)
-                if flow is None or flow * (now - since) / HOUR_US < 5 * TICK:
+                moved = series.amount[series.amount > 0]
+                step = max(TICK, float(moved.min()) / 1000.0 if len(moved) else 0.0)  # no finer than its counter
+                if flow is None or flow * (now - since) / HOUR_US < 5 * step:
                     continue
                 unit = gauge.of.unit
                 kilo = unit == "W"
                 shown = f"{wording.figure(flow)} {'kW' if kilo else 'm³/h'}"
             else:
                 longest, of = self._longest.get(measure, (0, 0))
-                if measure.name == "active_energy_export" or of < 14 * 96 or longest > 120:
+                daily = measure.name in ("active_energy_import", "water_volume")  # gas and heat rest for a season
+                if not daily or of < 14 * 96 or longest > 120:
                     continue
                 if rest < max(24, longest + max(8, longest)):
                     continue

@@ -11,20 +11,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import uvicorn
-from fastapi import FastAPI
 
-from api.app import create_app
+from analytics.workdays import Workdays
+from api.app import App, create_app
 from api.page.routes import mount_page
 from api.services import Services
 from collector.service import Collector
 from devices.settings import Settings
-from meterhall.attend import Attendant
+from meterhall.attend import Attender
 from meterhall.node import Node, open_node
-from meterhall.workcalendar import WorkCalendar
+from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
 from metering.explain import ExplainedError
+from metering.site import Name
+from storage.ledger.ledger import Event
 from storage.store import StoreUnavailable
 
 log = logging.getLogger("meterhall")
@@ -47,9 +50,11 @@ class Server(uvicorn.Server):
 class Jobs:
     """What is done in the background from time to time: derive touched ranges, look for what needs somebody."""
 
-    def __init__(self, node: Node, collector: Collector, calendar: WorkCalendar) -> None:
-        self._node = node
-        self._attendant = Attendant(node.settings.installation, node.store, node.ledger, collector.lines, calendar)
+    def __init__(self, node: Node, collector: Collector, calendar_of: Callable[[str], Workdays]) -> None:
+        self._node, self._collector, self._started_at = node, collector, now_us()
+        self._attender = Attender(
+            node.settings.installation, node.store, calendar_of=calendar_of, started_at=self._started_at
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -68,9 +73,23 @@ class Jobs:
             self._try(lambda: self._node.deriver.run_once(now_us()), "intervals are derived again later")
             if time.monotonic() - attended >= ATTEND_S:
                 attended = time.monotonic()
-                self._try(lambda: self._attendant.run_once(now_us()), "what needs somebody is looked for again later")
+                self._try(self._attend, "what needs somebody is looked for again later")
             if self._stop.wait(DERIVE_S):
                 return
+
+    def _attend(self) -> None:
+        """Enter what needs somebody now into the ledger; what no longer does is closed there."""
+        now = now_us()
+        found = self._attender.current(now, self._collector.lines(), self._node.deriver.findings())
+        events = [
+            Event(each.kind, each.node, each.text, each.since, each.site, each.severity, {**each.data})
+            for each in found
+        ]
+        events += [
+            Event("data_folder_mended", f"data-{i}", Name(text, text), self._started_at, "", "broken")
+            for i, text in enumerate(self._node.findings)
+        ]
+        self._node.ledger.sync_events(events, now)
 
     def _try(self, job: Callable[[], object], consequence: str) -> None:
         try:
@@ -81,7 +100,14 @@ class Jobs:
             log.exception("a background job failed; %s", consequence)
 
 
-def make_app(node: Node, collector: Collector, calendar: WorkCalendar, *, simulated: bool) -> FastAPI:
+def calendars(settings: Settings) -> dict[str, Workdays]:
+    """The work days of each country that a site names; a site's own dates stand in calendar.toml."""
+    path = settings.folder / "calendar.toml"
+    overrides = read_overrides(path) if path.exists() else None
+    return {site.country: site_calendar(site.country, overrides) for site in settings.installation.sites}
+
+
+def make_app(node: Node, collector: Collector, known: dict[str, Workdays], *, simulated: bool) -> App:
     """API and page over an open node."""
     services = Services(
         installation=node.settings.installation,
@@ -94,7 +120,7 @@ def make_app(node: Node, collector: Collector, calendar: WorkCalendar, *, simula
         data_folder=node.settings.data,
         started_at=now_us(),
         simulated=simulated,
-        working_day=calendar.is_working_day,
+        working_day=lambda country, day: known[country].works(date.fromisoformat(day)),
     )
     return create_app(services, mounts=[mount_page])
 
@@ -125,13 +151,13 @@ def open_port(host: str, port: int) -> socket.socket:
 
 async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: Announce, stop: asyncio.Event) -> int:
     """Collect and serve until `stop` is set; everything received is durable when this returns."""
-    calendar = WorkCalendar(node.settings.installation)
+    known = calendars(node.settings)
     collector = Collector(node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
-    app = make_app(node, collector, calendar, simulated=simulated)
+    app = make_app(node, collector, known, simulated=simulated)
     server = Server(
         uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3)
     )
-    jobs = Jobs(node, collector, calendar)
+    jobs = Jobs(node, collector, lambda site: known[node.settings.installation.site(site).country])
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="server")
     collecting = asyncio.create_task(collector.run(), name="collector")
     jobs.start()
