@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -43,6 +44,7 @@ def byte_order(order: str, words: int) -> tuple[int, ...]:
     return tuple(range(size))
 
 
+@lru_cache(maxsize=8192)
 def _factor(spec: RegisterSpec) -> tuple[int, int, float]:
     """value [quantity's unit] = raw x numerator / denominator + offset, with whole numbers: 0.1 is 1/10 exactly."""
     numerator, denominator, offset = conversion(spec.quantity, spec.unit, spec.quantity)
@@ -273,83 +275,108 @@ def _needed(spec: RegisterSpec) -> Iterable[int]:
 
 
 def encode(profile: DeviceProfile, values: Mapping[tuple[str, str], float | None]) -> Words:
-    """The registers of a device that has these values; the way back of `decode`.
-
-    A value that is not given or None is written as the profile's sentinel, as NaN in a float, else as 0, like
-    the devices do. Counters wrap at their declared width, else at the register's.
-
-    Parameters
-    ----------
-    values : (quantity, phase) -> value [the quantity's unit]
-
-    Raises
-    ------
-    ValueError
-        If a gauge does not fit its register; names quantity, phase and value.
-    """
-    words: Words = {(c.table, c.address): c.value for c in profile.constants}
-    for spec in profile.registers:
-        value = values.get(spec.slot)
-        pattern = _absent(spec) if value is None or not math.isfinite(value) else _pattern(spec, value)
-        if spec.table in BIT_TABLES:
-            words[spec.table, spec.address] = pattern
-            continue
-        if spec.type == "bits":
-            for address in range(spec.address, spec.address + spec.words):
-                words.setdefault((spec.table, address), 0)
-            before = _read(spec, words, spec.address)
-            mask = ((1 << spec.bits) - 1) << spec.bit
-            pattern = before & ~mask | pattern << spec.bit
-        _write(spec, words, spec.address, pattern)
-        for address in spec.plus:
-            _write(spec, words, address, _absent(spec) if value is None else 0)
-        if spec.scale_from is not None:
-            words[spec.table, spec.scale_from] = spec.exponent & 0xFFFF
-    return words
+    """The registers of a device that has these values; the way back of `decode`. See `Encoder.encode`."""
+    return Encoder(profile).encode(values)
 
 
-def _absent(spec: RegisterSpec) -> int:
-    if spec.invalid:
-        return spec.invalid[0]
-    return _NAN[spec.words] if spec.type in _FLOATS else 0
+class Encoder:
+    """Writes a device's registers. Made once, used for each answer of a simulated device."""
+
+    def __init__(self, profile: DeviceProfile) -> None:
+        self._constants: Words = {(c.table, c.address): c.value for c in profile.constants}
+        for spec in profile.registers:
+            if spec.scale_from is not None:
+                self._constants[spec.table, spec.scale_from] = spec.exponent & 0xFFFF
+        self._registers = [_Writer(spec) for spec in profile.registers]
+
+    def encode(self, values: Mapping[tuple[str, str], float | None]) -> Words:
+        """The registers of a device that has these values.
+
+        A value that is not given or None is written as the profile's sentinel, as NaN in a float, else as 0, like
+        the devices do. Counters wrap at their declared width, else at the register's.
+
+        Parameters
+        ----------
+        values : (quantity, phase) -> value [the quantity's unit]
+
+        Raises
+        ------
+        ValueError
+            If a gauge does not fit its register; names quantity, phase and value.
+        """
+        words = dict(self._constants)
+        for register in self._registers:
+            register.write(values.get(register.slot), words)
+        return words
 
 
-def _pattern(spec: RegisterSpec, value: float) -> int:
-    """The raw pattern of a value, as an unsigned number in ABCD order."""
-    if spec.rollover is not None:
-        value %= spec.rollover
-    numerator, denominator, offset = _factor(spec)
-    numerator, denominator = numerator * 10 ** max(0, spec.exponent), denominator * 10 ** max(0, -spec.exponent)
-    count = float((value - offset) * denominator / numerator)
-    if spec.type in _FLOATS:
-        try:
-            return int.from_bytes(struct.pack(f">{_FORMAT[spec.type]}", count), "big")
-        except OverflowError:
-            raise ValueError(f"{spec.quantity}/{spec.phase} of {value:g} does not fit {spec.type}") from None
-    whole = round(count)
-    width = spec.bits if spec.type in ("bits", "bit") else 16 * spec.words
-    signed = spec.type.startswith("i")
-    if QUANTITIES[spec.quantity].kind is Kind.COUNTER:
+class _Writer:
+    """Writes one value; everything that does not depend on the value is worked out beforehand."""
+
+    def __init__(self, spec: RegisterSpec) -> None:
+        self.slot = spec.slot
+        self._spec = spec
+        numerator, denominator, self._offset = _factor(spec)
+        self._numerator: int = numerator * 10 ** max(0, spec.exponent)
+        self._denominator: int = denominator * 10 ** max(0, -spec.exponent)
+        self._float = struct.Struct(f">{_FORMAT[spec.type]}") if spec.type in _FLOATS else None
+        width = spec.bits if spec.type in ("bits", "bit") else 16 * spec.words
+        signed = spec.type.startswith("i")
+        self._mask = (1 << width) - 1
+        self._low, self._high = (-(1 << (width - 1)), self._mask >> 1) if signed else (0, self._mask)
         # a signed counter wraps before its sign bit; a negative scale turns it, so it counts downwards
-        whole %= 1 << (width - 1 if signed and spec.scale > 0 else width)
-    low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
-    if not low <= whole <= high:
-        raise ValueError(f"{spec.quantity}/{spec.phase} of {value:g} does not fit {spec.type}")
-    return whole & ((1 << width) - 1)
+        counts = QUANTITIES[spec.quantity].kind is Kind.COUNTER
+        self._wrap = (1 << (width - 1 if signed and spec.scale > 0 else width)) if counts else 0
+        self._absent = spec.invalid[0] if spec.invalid else _NAN[spec.words] if self._float else 0
+        self._places = [self._places_at(address) for address in (spec.address, *spec.plus)]
 
+    def _places_at(self, address: int) -> list[tuple[tuple[str, int], int]]:
+        """Each register of the value, and how far its word is from the pattern's low end."""
+        n = self._spec.words
+        words = range(n) if self._spec.order in ("ABCD", "BADC") else range(n - 1, -1, -1)
+        return [((self._spec.table, address + i), 16 * (n - 1 - word)) for i, word in enumerate(words)]
 
-def _write(spec: RegisterSpec, words: Words, address: int, pattern: int) -> None:
-    big = pattern.to_bytes(2 * spec.words, "big")
-    wire = bytearray(2 * spec.words)
-    for i, place in enumerate(byte_order(spec.order, spec.words)):
-        wire[place] = big[i]
-    for i in range(spec.words):
-        words[spec.table, address + i] = wire[2 * i] << 8 | wire[2 * i + 1]
+    def write(self, value: float | None, words: Words) -> None:
+        """Put the value's words where they belong."""
+        absent = value is None or not math.isfinite(value)
+        pattern = self._absent if absent else self._pattern(value or 0.0)
+        spec = self._spec
+        if spec.type == "bits":
+            pattern = pattern << spec.bit | self._others(words)
+        swapped = spec.order in ("BADC", "DCBA")
+        for n, places in enumerate(self._places):
+            if n and not absent:
+                pattern = 0  # the first of several added registers holds it all
+            for place, shift in places:
+                word = pattern >> shift & 0xFFFF
+                words[place] = word >> 8 | (word & 0xFF) << 8 if swapped else word
 
+    def _others(self, words: Words) -> int:
+        """What other fields wrote into the same registers."""
+        there = b"".join(words.get(place, 0).to_bytes(2, "big") for place, _ in self._places[0])
+        order = byte_order(self._spec.order, self._spec.words)
+        before = int.from_bytes(bytes(there[place] for place in order), "big")
+        return before & ~(self._mask << self._spec.bit)
 
-def _read(spec: RegisterSpec, words: Words, address: int) -> int:
-    wire = b"".join(words[spec.table, address + i].to_bytes(2, "big") for i in range(spec.words))
-    return int.from_bytes(bytes(wire[place] for place in byte_order(spec.order, spec.words)), "big")
+    def _pattern(self, value: float) -> int:
+        """The raw pattern of a value, as an unsigned number in ABCD order."""
+        if self._spec.rollover is not None:
+            value %= self._spec.rollover
+        count = (value - self._offset) * self._denominator / self._numerator
+        if self._float is not None:
+            try:
+                return int.from_bytes(self._float.pack(count), "big")
+            except OverflowError:
+                raise self._unfit(value) from None
+        whole = round(count)
+        if self._wrap:
+            whole %= self._wrap
+        if not self._low <= whole <= self._high:
+            raise self._unfit(value)
+        return whole & self._mask
+
+    def _unfit(self, value: float) -> ValueError:
+        return ValueError(f"{self._spec.quantity}/{self._spec.phase} of {value:g} does not fit {self._spec.type}")
 
 
 def decode_text(spec: TextSpec, words: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -170,6 +170,7 @@ class DeviceProfile:
         return replace(self, id=f"{self.id}.{number}", registers=moved)
 
 
+@cache
 def bundled_folder() -> Path:
     """Where the profiles that come with the product stand."""
     return Path(str(resources.files("devices"))) / "profiles"
@@ -214,17 +215,25 @@ def modbus_profile(profile_id: str, folder: Path | None = None) -> DeviceProfile
     ExplainedError
         If there is none, or its file has a mistake.
     """
-    known = modbus_profiles(folder)
-    if profile_id not in known:
-        near = difflib.get_close_matches(profile_id, known, n=3)
-        raise ExplainedError(
-            f'profile "{profile_id}"',
-            "is not known",
-            f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(sorted(known))}",
-        )
-    profile = load_modbus_profile(known[profile_id])
     numbered = _INPUT.fullmatch(profile_id)
-    return profile if profile.id == profile_id or not numbered else profile.for_input(int(numbered.group(2)))
+    stem, number = (numbered.group(1), int(numbered.group(2))) if numbered else (profile_id, 0)
+    for place in (folder, bundled_folder()):
+        path = place / f"{stem}.toml" if place is not None else None
+        if path is not None and path.is_file() and _ids(path, path.stat().st_mtime_ns):
+            profile = _loaded(path, path.stat().st_mtime_ns)
+            return profile.for_input(number) if number else profile
+    known = modbus_profiles(folder)
+    near = difflib.get_close_matches(profile_id, known, n=3)
+    raise ExplainedError(
+        f'profile "{profile_id}"',
+        "is not known",
+        f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(sorted(known))}",
+    )
+
+
+@lru_cache(maxsize=512)
+def _loaded(path: Path, _changed: int) -> DeviceProfile:
+    return load_modbus_profile(path)
 
 
 def load_modbus_profile(path: Path) -> DeviceProfile:

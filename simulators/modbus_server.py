@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from devices.blocks import plan_blocks
-from devices.codec import Words, encode, encode_text
+from devices.codec import Encoder, Words, encode_text
 from devices.registers import DeviceProfile, TextSpec
 
 Values = Callable[[], Mapping[tuple[str, str], float | None]]
@@ -37,6 +37,7 @@ class _ProfiledUnit:
 
     def __init__(self, profile: DeviceProfile, values: Values, refresh_s: float) -> None:
         self._profile, self._values, self._refresh_s = profile, values, refresh_s
+        self._encoder = Encoder(profile)
         self._words: Words = {}
         self._at = float("-inf")
         # a planned request must be answered whole, so what lies between two values is there and says 0
@@ -49,7 +50,7 @@ class _ProfiledUnit:
     def cell(self, table: str, address: int) -> int | None:
         now = time.monotonic()
         if now - self._at >= self._refresh_s:
-            own = self._blank | encode(self._profile, self._values())
+            own = self._blank | self._encoder.encode(self._values())
             self._words = _sunspec_chain(self._profile, own) if self._profile.sunspec_model else own
             self._at = now
         return self._words.get((table, address))

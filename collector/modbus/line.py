@@ -13,16 +13,15 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qs, urlsplit
 
-from collector.modbus.connection import Connect, Connection, tcp_connector
+from collector.modbus.address import connector
+from collector.modbus.connection import Connect, Connection
 from collector.modbus.frames import EXCEPTIONS, GATEWAY_SILENT, REFUSALS, ReadFailed, Request
 from collector.modbus.patience import Breaker, Grid
-from collector.modbus.serial import serial_connector
+from collector.modbus.sunspec import find_model
 from devices.blocks import Block, block_key, plan_blocks
 from devices.registers import DeviceProfile
 from metering.clock import now_us
-from metering.explain import ExplainedError
 from metering.health import LineHealth, State, UnitHealth
 from metering.site import Meter
 from storage.record import Record, Wire
@@ -31,7 +30,6 @@ log = logging.getLogger("meterhall.modbus")
 
 Deliver = Callable[[list[Record]], Awaitable[None]]
 
-CONNECT_S = 3.0  # time-out of connecting
 LONGEST_BACKOFF_S = 30.0
 HAND_OVER_S = 0.25  # while the line is busy, records wait at most this long
 MOST_WAITING = 5000  # records; beyond it the line waits for the spool
@@ -40,9 +38,6 @@ SILENT_AFTER = 4  # time-outs in a row, whatever the unit: the connection itself
 BLOCK_FAULTS = 3  # refusals in a row until a block is left alone
 REFUSED_REST_S = 900.0
 STUMBLE_REST_S = 60.0
-SUNSPEC_BASES = (40_000, 50_000, 0)
-SUNSPEC_MARK = b"SunS"
-MOST_MODELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +280,7 @@ class ModbusLine:
             words = EXCEPTIONS[failed.code]
             block.note = (
                 f"{where}: the device answers '{words}' (exception {failed.code}); "
-                "check its model and the profile's addresses, max_words and illegal ranges"
+                "check its model and the profile's addresses, max_words, max_gap and illegal ranges"
             )
             log.warning("%s: %s", self.id, block.note)
         elif not failed.code and block.faults >= BLOCK_FAULTS:
@@ -409,35 +404,20 @@ class ModbusLine:
             self._connection = None
 
     async def _locate(self, state: _UnitState, connection: Connection) -> None:
-        """Find the profile's SunSpec model: walk the chain of models from its mark on."""
-        wanted = state.unit.profile.sunspec_model
+        """Find where the profile's SunSpec model stands on this device."""
 
-        async def words(address: int) -> bytes:
+        async def read(address: int) -> bytes:
             request = Request.read(state.unit.unit_id, "holding", address, 2)
             return await connection.read(request, self._timeout_s)
 
-        for base in SUNSPEC_BASES:
-            try:
-                if await words(base) != SUNSPEC_MARK:
-                    continue
-                at = base + 2
-                for _ in range(MOST_MODELS):
-                    head = await words(at)
-                    model, length = int.from_bytes(head[:2], "big"), int.from_bytes(head[2:], "big")
-                    if model == wanted:
-                        for block in state.blocks:
-                            block.request = Request.of(state.unit.unit_id, block.block, at)
-                        state.located = True
-                        return
-                    if model == 0xFFFF or at + 4 + length > 65_535:
-                        break
-                    at += 2 + length
-            except ReadFailed as failed:
-                if failed.code not in REFUSALS:
-                    state.count(failed.kind)
-                    raise
-        state.count(f"no model {wanted}")
-        raise ReadFailed(f"no model {wanted}")
+        try:
+            base = await find_model(read, state.unit.profile.sunspec_model)
+        except ReadFailed as failed:
+            state.count(failed.kind)
+            raise
+        for block in state.blocks:
+            block.request = Request.of(state.unit.unit_id, block.block, base)
+        state.located = True
 
     # -- handing over ------------------------------------------------------------------------------------------------
 
@@ -481,34 +461,6 @@ def _words(kind: str) -> str:
     if kind.startswith("exception "):
         return f"{kind}: {EXCEPTIONS.get(int(kind.split()[1]), 'not in the standard')}"
     return kind
-
-
-def connector(url: str, timeout_s: float) -> Connect:
-    """What opens connections to an address.
-
-    Raises
-    ------
-    ExplainedError
-        If the address cannot be understood.
-    """
-    parts = urlsplit(url)
-    where = f'connection "{url}"'
-    if parts.scheme in ("modbus-tcp", "modbus-rtu-tcp"):
-        if not parts.hostname:
-            raise ExplainedError(where, "names no host", f"write {parts.scheme}://host:502")
-        return tcp_connector(
-            parts.hostname, parts.port or 502, rtu=parts.scheme == "modbus-rtu-tcp", timeout_s=CONNECT_S
-        )
-    if parts.scheme == "modbus-rtu":
-        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        baud, parity = options.pop("baud", "9600"), options.pop("parity", "N").upper()
-        stopbits = options.pop("stopbits", "1")
-        if options or not baud.isdigit() or parity not in ("N", "E", "O") or stopbits not in ("1", "2"):
-            raise ExplainedError(
-                where, f'has the options "{parts.query}"', "use baud=9600, parity=N, E or O, stopbits=1 or 2"
-            )
-        return serial_connector(parts.path, baud=int(baud), parity=parity, stopbits=int(stopbits), timeout_s=timeout_s)
-    raise ExplainedError(where, f'begins with "{parts.scheme}"', "use modbus-tcp, modbus-rtu-tcp or modbus-rtu")
 
 
 def modbus_lines(

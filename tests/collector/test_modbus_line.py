@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from collector.modbus.line import ModbusLine, ModbusUnit, connector, modbus_lines
+from collector.modbus.address import connector
+from collector.modbus.line import ModbusLine, ModbusUnit, modbus_lines
 from devices.blocks import plan_blocks
 from devices.codec import BlockDecoder
 from devices.registers import DeviceProfile, RegisterSpec, modbus_profile

@@ -6,8 +6,8 @@ import tty
 
 import pytest
 
+from collector.modbus.address import connector
 from collector.modbus.frames import ReadFailed, Request
-from collector.modbus.line import connector
 from simulators.modbus_gateway import FaultyGateway
 from simulators.modbus_server import crc16
 

@@ -1,5 +1,8 @@
 """Profiles as files: what is read, and how mistakes are named."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from devices.registers import load_modbus_profile, modbus_profile, modbus_profiles
@@ -88,6 +91,14 @@ def test_a_mistake_is_named_with_file_register_key_value_and_mend(tmp_path, old,
     assert mend in error.value.mend
 
 
+def test_the_example_of_the_document_is_a_profile(tmp_path):
+    document = (Path(__file__).parent.parent.parent / "docs" / "adding-a-device.md").read_text()
+    example = re.search(r"```toml\n(id = .*?)```", document, re.DOTALL).group(1)
+    path = tmp_path / "acme_m1.toml"
+    path.write_text(example)
+    assert len(load_modbus_profile(path).registers) == 5
+
+
 def test_every_shipped_profile_says_where_it_is_from_and_how_sure_that_is():
     for name in modbus_profiles():
         profile = modbus_profile(name)
@@ -99,7 +110,7 @@ def test_a_pulse_counter_has_a_profile_for_each_input():
     assert third.id == "wirenboard_mcm8_water.3"
     assert [r.address for r in third.registers] == [64]
     assert third.rollovers() == {("water_volume", "total"): 4294967.296}
-    with pytest.raises(ExplainedError, match="not known"):
+    with pytest.raises(ExplainedError, match="has no input 9; use 1 to 8"):
         modbus_profile("wirenboard_mcm8_water.9")
     with pytest.raises(ExplainedError, match="leave the number out"):
         modbus_profile("eastron_sdm630").for_input(1)
