@@ -154,7 +154,8 @@ def _awake(at: NDArray[np.int64], value: Array) -> NDArray[np.bool_]:
     changed = np.ones(len(value), dtype=bool)
     changed[1:] = value[1:] != value[:-1]
     changed[:-1] |= changed[1:]  # the last value before a change, so that nothing seems to drift
-    return changed | (at % HOUR_US == 0)
+    changed |= at % HOUR_US == 0
+    return changed
 
 
 def _true(

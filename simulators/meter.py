@@ -95,6 +95,7 @@ def registers(profile_id: str) -> Mapping[tuple[str, str], Register]:
     return {spec.slot: _register(spec) for spec in modbus_profile(profile_id).registers}
 
 
+GOLDEN_ANGLE = 2.399963  # [rad]: no two steps begin alike
 BEND = 0.35  # most that an edge may differ from its step's mean: a real load jumps rather than overshoots
 
 
@@ -113,7 +114,7 @@ def corners(before: Array, here: Array, after: Array) -> tuple[Array, Array, Arr
     return start, 2 * here - (start + end) / 2, end
 
 
-def within(before: Array, here: Array, after: Array, share: float, wave: Array) -> tuple[Array, Array]:
+def within(before: Array, here: Array, after: Array, share: float, wave: Array, step: int) -> tuple[Array, Array]:
     """The course inside one step, so that its mean is exactly the step's own.
 
     The line of `corners`; on it rides a ripple of whole waves, which adds nothing over the step.
@@ -123,6 +124,7 @@ def within(before: Array, here: Array, after: Array, share: float, wave: Array) 
     before, here, after : float64 (m,), mean flow of three successive steps, not negative
     share : how much of the step has passed [1]
     wave : float64 (m,), phase of the ripple [rad]
+    step : the step's number: the ripple is another one in each
 
     Returns
     -------
@@ -136,11 +138,12 @@ def within(before: Array, here: Array, after: Array, share: float, wave: Array) 
         rest = share - 0.5
         now = middle + (end - middle) * 2 * rest
         passed = (start + middle) / 4 + middle * rest + (end - middle) * rest**2
-    height = 0.05 * np.minimum(np.minimum(start, middle), end)
-    for waves in (3, 11):
-        turn = 2 * np.pi * waves
-        now = now + height * np.sin(turn * share + wave)
-        passed = passed - height / turn * (np.cos(turn * share + wave) - np.cos(wave))
+    least = np.minimum(np.minimum(start, middle), end)
+    begin = wave + GOLDEN_ANGLE * step
+    for part, waves in ((0.022, 2 + step % 3), (0.026, 7 + step * 5 % 11), (0.018, 29 + step * 7 % 19)):
+        height, turn = part * least, 2 * np.pi * waves
+        now = now + height * np.sin(turn * share + waves * begin)
+        passed = passed - height / turn * (np.cos(turn * share + waves * begin) - np.cos(waves * begin))
     return now, passed
 
 

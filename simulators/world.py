@@ -93,7 +93,7 @@ class World:
         k = step - self.first
         share = (at - int(self.grid.edges[step])) / QUARTER_US
         before = self.own[:, max(0, k - 1)]
-        now, passed = within(before, self.own[:, k], self.own[:, k + 1], share, self.wave)
+        now, passed = within(before, self.own[:, k], self.own[:, k + 1], share, self.wave, step)
         count = self.counted[:, k] + passed / 4 / self._rate
         seconds = (at - self.grid.start) / SECOND_US
         for charger in self.fleet.chargers:

@@ -29,13 +29,13 @@ def test_the_registers_of_real_models_are_known():
     assert registers("teltonika_json")["odometer", "total"].step == pytest.approx(0.001)
 
 
-@given(flows, st.floats(0, 6.28))
+@given(flows, st.floats(0, 6.28), st.integers(0, 10**6))
 @settings(max_examples=60)
-def test_the_course_inside_a_step_has_the_steps_own_mean_and_never_falls_below_zero(three, wave):
+def test_the_course_inside_a_step_has_the_steps_own_mean_and_never_falls_below_zero(three, wave, step):
     before, here, after = (np.array([value]) for value in three)
     phase = np.array([wave])
-    passed = [float(within(before, here, after, share, phase)[1][0]) for share in np.linspace(0, 1, 97)]
-    now = [float(within(before, here, after, share, phase)[0][0]) for share in np.linspace(0, 0.999, 97)]
+    passed = [float(within(before, here, after, share, phase, step)[1][0]) for share in np.linspace(0, 1, 97)]
+    now = [float(within(before, here, after, share, phase, step)[0][0]) for share in np.linspace(0, 0.999, 97)]
     assert passed[0] == pytest.approx(0, abs=1e-9)
     assert passed[-1] == pytest.approx(three[1], rel=1e-9, abs=1e-9)
     assert min(np.diff(passed)) >= -1e-9
