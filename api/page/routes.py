@@ -151,7 +151,7 @@ def frame(request: Request, view: View, page: str, needs: int) -> dict[str, Any]
             for each in COMPARES
             if not (each == "year" and filters.period == "year")
         ],
-        "steps": (filters.link(path, **own, **_step(filters, -1)), filters.link(path, **own, **_step(filters, 1))),
+        "step_links": (filters.link(path, **own, **_step(filters, -1)), filters.link(path, **own, **_step(filters, 1))),
         "own": own,
         "context": {"language": view.language, "zone": view.zone, "now": view.now / 1e6, "text": script},
         "version": view.services.version,

@@ -79,7 +79,7 @@ def sentence(view: View, statuses: list[str]) -> list[Clause]:
         for status in ("driving", "charging", "parked")
         if statuses.count(status) or status == "driving"
     ]
-    text = words("vehicles.of", total=len(statuses), parts=words.joined(parts))
+    text = words("vehicles.of", n=len(statuses), parts=words.joined(parts))
     missing = statuses.count("silent") + statuses.count("unknown")
     if missing:
         text += words("vehicles.missing", n=missing)
@@ -105,7 +105,7 @@ def vehicle(view: View, thing: Vehicle) -> dict[str, Any]:
     services, words = view.services, view.words
     state = vehicle_states(services, [thing], vehicle_period(view))[0]
     line = row(view, state)
-    known = {measure.name for measure in services.store.measures() if measure.node == thing.id}
+    known = set(services.known.of(services.store, thing.id))
     points = sorted(point.quantity for point in services.store.points() if point.meter == thing.id)
     if state.last_seen is None:
         said = words("vehicle.never", name=line["name"])

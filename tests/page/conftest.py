@@ -8,32 +8,65 @@ from dataclasses import replace
 import pytest
 from fastapi.testclient import TestClient
 
+from api.live import LiveFeed
+from api.services import Services
+from metering.clock import DAY_US
+from storage.ledger.ledger import Ledger
 from storage.opening import open_store
-from tests.api.plant import plant_store, services
+from storage.quarantine import Quarantine
+from tests.api.plant import NOW, TOKEN, DirectCollector, fill_ledger, fill_quarantine, installation, plant_store
 from tests.page.installation import app_of, newborn, served, unheard
 
-__all__ = ["plant_store", "services"]
+__all__ = ["plant_store"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IGNORED = ("net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_REFUSED", "net::ERR_ABORTED")
 
 
-@pytest.fixture
-def client(services):
-    with TestClient(app_of(services), base_url="http://localhost:8420") as client:
-        yield client
+@pytest.fixture(scope="session")
+def services(plant_store, tmp_path_factory):
+    """The small plant, made once: the page only reads."""
+    folder = tmp_path_factory.mktemp("page")
+    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}")
+    quarantine = Quarantine.open(folder / "quarantine.sqlite")
+    fill_ledger(ledger)
+    fill_quarantine(quarantine)
+    yield Services(
+        installation=installation(),
+        store=plant_store,
+        ledger=ledger,
+        quarantine=quarantine,
+        collector=DirectCollector(plant_store),
+        live=LiveFeed(),
+        admin_token=TOKEN,
+        data_folder=folder,
+        started_at=NOW - DAY_US,
+        now=lambda: NOW,
+    )
+    quarantine.close()
+    ledger.close()
+
+
+@pytest.fixture(scope="session")
+def app(services):
+    return app_of(services)
 
 
 @pytest.fixture
-def client_of(services):
+def client(app):
+    return TestClient(app, base_url="http://localhost:8420")
+
+
+@pytest.fixture
+def client_of():
     def make(changed) -> TestClient:
         return TestClient(app_of(changed), base_url="http://localhost:8420", raise_server_exceptions=False)
 
     return make
 
 
-@pytest.fixture
-def empty_store(tmp_path):
-    store = open_store(f"duckdb:///{tmp_path / 'empty.duckdb'}")
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    store = open_store(f"duckdb:///{tmp_path_factory.mktemp('empty') / 'empty.duckdb'}")
     yield store
     store.close()
 
@@ -62,7 +95,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def address(services):
     with served(services) as address:
         yield address

@@ -12,6 +12,7 @@ from dataclasses import replace
 import uvicorn
 
 from api.app import create_app
+from api.known import KnownMeasures
 from api.page.routes import mount_page
 from api.services import Services
 from metering.clock import SECOND_US
@@ -80,7 +81,9 @@ class NoLedger:
 
 def newborn(services: Services, store: object) -> Services:
     """Nothing configured, nothing heard."""
-    return replace(services, installation=Installation(), store=store, ledger=NoLedger(), collector=None)
+    return replace(
+        services, installation=Installation(), store=store, ledger=NoLedger(), collector=None, known=KnownMeasures()
+    )
 
 
 def unheard(services: Services, store: object) -> Services:
@@ -93,7 +96,7 @@ def unheard(services: Services, store: object) -> Services:
         ),
         vehicles=(Vehicle("ev-1", "plant", Name("Car 1", "1号车"), "electric", "p", "mqtt://demo/ev-1"),),
     )
-    return replace(services, installation=installation, store=store, ledger=NoLedger())
+    return replace(services, installation=installation, store=store, ledger=NoLedger(), known=KnownMeasures())
 
 
 SILENCE_US = 3600 * SECOND_US

@@ -50,9 +50,7 @@ def test_every_idea_has_one_term():
         for term, others in glossary.items():
             assert any(term in text.lower() for text in texts.values()), f"{term} is not used"
             for key, text in texts.items():
-                assert not any(other.lower() in text.lower() for other in others), (
-                    f"{key} says it otherwise than {term}"
-                )
+                assert not any(other.lower() in text.lower() for other in others), f"{key}: say {term}"
 
 
 def test_every_text_that_is_asked_for_exists():
