@@ -162,26 +162,26 @@ def measure_of(services: Services, scope: Scope, node: str, name: str) -> Measur
         raise NotThere(f'"{node[:64]}"', f"is no {scope}", f"its scope is {scope_of(services, node)}")
     candidates: tuple[str, ...]
     if name == GENERATION and scope != "meter":
-        return Measure(site.id, scope, node, name, _unit_of_carrier(services, scope, node, name))
+        return Measure(site.id, scope, node, name, _unit_of_carrier(services, node, name))
     if name in CARRIER_NAMES:
         candidates = CONSUMPTION.get(Carrier(name), ())
         if scope != "meter":
-            return Measure(site.id, scope, node, name, _unit_of_carrier(services, scope, node, name))
+            return Measure(site.id, scope, node, name, _unit_of_carrier(services, node, name))
     elif name in QUANTITIES and QUANTITIES[name].kind == Kind.COUNTER and scope == "meter":
         candidates = (name,)
     else:
         candidates = ()
     if not candidates:
         raise NotThere(f'"{name[:64]}"', f"is nothing that a {scope} counts", "name a carrier, or a meter's counter")
-    known = {measure.name for measure in services.store.measures() if measure[:3] == (site.id, scope, node)}
+    known = services.known.of(services.store, node)
     chosen = next((candidate for candidate in candidates if candidate in known), candidates[0])
     return Measure(site.id, scope, node, chosen, QUANTITIES[chosen].unit)
 
 
-def _unit_of_carrier(services: Services, scope: str, node: str, carrier: str) -> str:
-    for measure in services.store.measures():
-        if measure.scope == scope and measure.node == node and measure.name == carrier:
-            return measure.unit
+def _unit_of_carrier(services: Services, node: str, carrier: str) -> str:
+    known = services.known.of(services.store, node).get(carrier)
+    if known is not None:
+        return known.unit
     counters = CONSUMPTION.get(Carrier.ELECTRICITY if carrier == GENERATION else Carrier(carrier))
     if not counters:
         raise NotThere(f'"{carrier}"', "is no carrier that is consumed", f"use one of {', '.join(FLOW_CARRIERS)}")
@@ -190,7 +190,7 @@ def _unit_of_carrier(services: Services, scope: str, node: str, carrier: str) ->
 
 def carriers_of(services: Services, node: str) -> list[Carrier]:
     """The carriers of which a building or site has intervals, in the order of the vocabulary."""
-    names = {measure.name for measure in services.store.measures() if measure.node == node}
+    names = services.known.of(services.store, node)
     return [carrier for carrier in FLOW_CARRIERS if carrier in names]
 
 
@@ -415,7 +415,7 @@ def _into(part: Branch) -> int:
 
 def measure_of_main(services: Services, device: Meter | Vehicle) -> Measure:
     """The counter that stands for a meter: its carrier's; of a generator what it gives."""
-    known = {measure.name for measure in services.store.measures() if measure.node == device.id}
+    known = services.known.of(services.store, device.id)
     names: tuple[str, ...]
     if isinstance(device, Vehicle):
         names = ("charge_energy", "fuel_used", "odometer")
@@ -675,8 +675,8 @@ def dated_value(values: Sequence[Dated], at: int) -> float | None:
 
 def building_figures(services: Services, site: str, carrier: Carrier, period: Period) -> list[BuildingFigure]:
     """The buildings of a site, furthest above their usual first; one look into the store for all."""
-    known = {m.node for m in services.store.measures() if m.scope == "building" and m.name == carrier}
-    buildings = [b for b in services.installation.buildings if b.site == site and b.id in known]
+    known = services.known.by_node(services.store)
+    buildings = [b for b in services.installation.buildings if b.site == site and carrier in known.get(b.id, ())]
     measures = [measure_of(services, "building", building.id, carrier) for building in buildings]
     now = amounts_of(services, measures, *period)
     before = usual(services, measures, *period)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from api.known import KnownMeasures
 from api.live import LiveFeed
 from metering.clock import now_us
 from metering.explain import ExplainedError
@@ -174,6 +175,7 @@ class Services:
     working_day: Callable[[str, str], bool] | None = None
     limits: Limits = field(default_factory=Limits)
     version: str = "0.1.0"
+    known: KnownMeasures = field(default_factory=KnownMeasures, repr=False, compare=False)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

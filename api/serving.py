@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECTIONS = 512  # at once; more are closed as they come
 HEADER_S = 10.0  # from the first byte of a request, or from the connection, to the end of its headers
 IDLE_S = 15  # between two requests of a connection
-HEADER_BYTES = 32 * 1024
+HEADER_BYTES = 64 * 1024
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1", tags=["live"], dependencies=[READ])
 Points = Annotated[
     str | None,
     Query(
-        max_length=100_000,
+        max_length=50_000,
         description="points, `site/meter/quantity[/phase]`, separated by commas; default: all",
         examples=["bureau/main/active_power"],
     ),

@@ -2,9 +2,10 @@
 
 import json
 
+import httpx2
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import load_all_checks, not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -25,6 +26,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+VALID, INVALID = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
 ENDLESS = {"/api/v1/live"}
 
 
@@ -44,13 +46,14 @@ def send(client, case):
         content = json.dumps(sent["json"]).encode()
     headers = {str(name): str(value).encode("latin-1", "replace") for name, value in sent["headers"].items()}
     headers |= {name: value.encode() for name, value in ADMIN.items()}
-    return client.request(
-        sent["method"], sent["url"], params=sent.get("params"), content=content, headers=headers, follow_redirects=False
-    )
+    try:
+        return client.request(sent["method"], sent["url"], params=sent.get("params"), content=content, headers=headers)
+    except httpx2.InvalidURL:  # longer than this client sends
+        reject()
 
 
-def ask_everything(client_of, examples: int) -> int:
-    """Ask each operation so many valid and so many invalid questions; returns how many were asked."""
+def ask_everything(client_of, examples: int, modes: tuple) -> int:
+    """Ask each operation so many questions of each mode; returns how many were asked."""
     client = client_of(limits=Limits(expensive=64))
     schema = schemathesis.openapi.from_dict(client.app.openapi())
     asked = 0
@@ -58,7 +61,7 @@ def ask_everything(client_of, examples: int) -> int:
         operation = found.ok()
         if operation.path in ENDLESS:
             continue
-        for mode in schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE:
+        for mode in modes:
 
             @settings(
                 max_examples=examples,
@@ -78,7 +81,7 @@ def ask_everything(client_of, examples: int) -> int:
             try:
                 ask()
             except Unsatisfiable:  # a route without parameters cannot be asked wrongly
-                assert mode == schemathesis.GenerationMode.NEGATIVE
+                assert mode == INVALID
     return asked
 
 
@@ -90,9 +93,9 @@ WORDS = {
 
 
 def test_no_question_makes_a_server_error_or_an_unnamed_reply(client_of):
-    assert ask_everything(client_of, 2) > 70
+    assert ask_everything(client_of, 2, (VALID,)) > 40
 
 
 @pytest.mark.slow
 def test_no_question_of_very_many_makes_a_server_error_or_an_unnamed_reply(client_of):
-    assert ask_everything(client_of, 150) > 5_000
+    assert ask_everything(client_of, 150, (VALID, INVALID)) > 5_000
