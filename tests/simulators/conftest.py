@@ -1,7 +1,8 @@
 """The demo's bureau, built once: the story is told on 2026-11-24 15:00 local time."""
 
 import os
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def folder():
 @pytest.fixture(scope="session")
 def bureau(folder):
     return load_bureau(folder, story_at=STORY_AT)
+
+
+@pytest.fixture(scope="session")
+def young(bureau):
+    """The bureau with counters that began lately: its world is quickly worked out."""
+    return replace(bureau, anchor=date(2026, 10, 20))
 
 
 @pytest.fixture(scope="session")

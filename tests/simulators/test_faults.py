@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import date
 
 import numpy as np
 import pytest
@@ -68,23 +67,22 @@ def test_a_unit_error_multiplies_and_a_clock_step_moves_the_stamps():
     assert np.array_equal(value, POWER)
 
 
-def with_fault(bureau, *faults):
-    """A young bureau: its world is quickly built."""
-    return replace(bureau, anchor=date(2026, 10, 20), faults=faults)
+def with_fault(young, *faults):
+    return replace(young, faults=faults)
 
 
-def test_a_leak_runs_through_every_meter_above_it(bureau):
+def test_a_leak_runs_through_every_meter_above_it(young):
     fault = Fault("leak", "school-water", STORY_AT - DAY_US, STORY_AT - HOUR_US, amount=0.4)
-    without, leaking = build(with_fault(bureau), STORY_AT), build(with_fault(bureau, fault), STORY_AT)
+    without, leaking = build(with_fault(young), STORY_AT), build(with_fault(young, fault), STORY_AT)
     for meter in ("school-water", "water-main"):
         i = without.row[meter]
         more = leaking.flows(STORY_AT)[1][i] - without.flows(STORY_AT)[1][i]
         assert more == pytest.approx(0.4 * 23, rel=1e-9)
 
 
-def test_a_night_load_adds_at_night_and_not_by_day(bureau):
+def test_a_night_load_adds_at_night_and_not_by_day(young):
     fault = Fault("night_load", "office-hvac", STORY_AT - 10 * DAY_US, amount=12_000)
-    without, loaded = build(with_fault(bureau), STORY_AT), build(with_fault(bureau, fault), STORY_AT)
+    without, loaded = build(with_fault(young), STORY_AT), build(with_fault(young, fault), STORY_AT)
     i = without.row["office-main"]
     night, day = STORY_AT - 13 * HOUR_US, STORY_AT - HOUR_US
     assert loaded.flows(night)[0][i] - without.flows(night)[0][i] == pytest.approx(12_000, rel=0.1)
@@ -92,11 +90,11 @@ def test_a_night_load_adds_at_night_and_not_by_day(bureau):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("leak", "night_load", "broker_gone")])
-def test_history_and_live_show_the_same_fault(bureau, kind):
+def test_history_and_live_show_the_same_fault(young, kind):
     start = STORY_AT - 6 * HOUR_US
     fault = Fault(kind, "office-power", start, STORY_AT - 2 * HOUR_US, amount=10.0, first=1.0, last=70_000.0)
-    world = build(with_fault(bureau, fault), STORY_AT)
-    meter = bureau.installation.by_id["office-power"]
+    world = build(with_fault(young, fault), STORY_AT)
+    meter = young.installation.by_id["office-power"]
     batch = next(history(world.bureau, STORY_AT - 9 * HOUR_US, STORY_AT, world=world))
     which = [str(p) for p in batch.points].index("riverside/office-power/active_energy_import/total")
     rows = dict(zip(batch.at[batch.point == which].tolist(), batch.value[batch.point == which].tolist(), strict=True))
@@ -110,10 +108,10 @@ def test_history_and_live_show_the_same_fault(bureau, kind):
             assert rows.get(at) == live
 
 
-def test_a_broker_that_is_gone_silences_its_devices_and_no_others(bureau):
+def test_a_broker_that_is_gone_silences_its_devices_and_no_others(young):
     fault = Fault("broker_gone", "demo", STORY_AT - HOUR_US, STORY_AT + HOUR_US)
-    world = build(with_fault(bureau, fault), STORY_AT)
-    for device in bureau.installation.devices():
+    world = build(with_fault(young, fault), STORY_AT)
+    for device in young.installation.devices():
         silent = world.values(device, STORY_AT) is None
         assert silent == device.connection.startswith("mqtt"), device.id
 

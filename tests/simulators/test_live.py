@@ -2,9 +2,11 @@
 
 import asyncio
 import struct
+import time
 from collections import defaultdict
 from dataclasses import replace
 
+import aiomqtt
 import pytest
 
 from devices.blocks import plan_blocks
@@ -17,6 +19,7 @@ from metering.clock import DAY_US, MINUTE_US, SECOND_US
 from metering.explain import ExplainedError
 from simulators.live import RHYTHMS, Present, Rhythm, Speaker, run
 from simulators.modbus_server import crc16
+from simulators.mqtt_publisher import Publisher
 
 from .conftest import STORY_AT
 
@@ -70,6 +73,11 @@ def moved(bureau, unused_ports):
 
 
 @pytest.fixture
+def moved_young(young, unused_ports):
+    return on_free_ports(young, unused_ports)
+
+
+@pytest.fixture
 def unused_ports():
     import socket
 
@@ -117,10 +125,10 @@ def test_every_unit_answers_with_the_worlds_values_and_the_dead_one_not(moved, w
     asyncio.run(scenario())
 
 
-def test_every_message_is_understood_by_its_own_profile(bureau, world):
-    present = Present(bureau, clock=lambda: STORY_AT + 999_999)
+def test_every_message_is_understood_by_its_own_profile(young):
+    present = Present(young, clock=lambda: STORY_AT + 999_999)
     formats = set()
-    for device in bureau.installation.devices():
+    for device in young.installation.devices():
         if not device.connection.startswith("mqtt"):
             continue
         profile = load_mqtt_profile(mqtt_profiles()[device.profile])
@@ -158,10 +166,10 @@ def test_a_vehicle_speaks_while_it_drives_when_it_stops_and_rarely_asleep(bureau
     assert speaker.has_to_speak(now + 40 * MINUTE_US, busy=False)
 
 
-def test_the_world_is_renewed_before_it_ends_and_goes_on_where_it_was(bureau):
+def test_the_world_is_renewed_before_it_ends_and_goes_on_where_it_was(young):
     now = STORY_AT
-    present = Present(bureau, clock=lambda: now)
-    meter = bureau.installation.by_id["office-main"]
+    present = Present(young, clock=lambda: now)
+    meter = young.installation.by_id["office-main"]
     end = present.worlds["riverside"].end
     now = end - MINUTE_US
     before = present.values(meter)
@@ -170,16 +178,53 @@ def test_the_world_is_renewed_before_it_ends_and_goes_on_where_it_was(bureau):
     assert present.values(meter) == before
 
 
-def test_a_taken_port_and_an_unknown_broker_are_named(moved, unused_ports):
+def test_a_taken_port_and_an_unknown_broker_are_named(moved_young, unused_ports):
     async def scenario():
         stop = asyncio.Event()
         with pytest.raises(ExplainedError, match="demo"):
-            await run(moved, outlets={}, stop=stop, clock=lambda: STORY_AT)
+            await run(moved_young, outlets={}, stop=stop, clock=lambda: STORY_AT)
         taken = await asyncio.start_server(lambda r, w: None, "127.0.0.1", unused_ports[3])
         try:
             with pytest.raises(ExplainedError, match=str(unused_ports[3])):
-                await run(moved, outlets={"demo": Ear()}, stop=stop, clock=lambda: STORY_AT)
+                await run(moved_young, outlets={"demo": Ear()}, stop=stop, clock=lambda: STORY_AT)
         finally:
             taken.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.broker
+def test_every_device_of_mqtt_is_heard_through_a_real_broker(moved_young, mosquitto):
+    """And `run` ends at once when it is told to."""
+    expected = {
+        device.connection.removeprefix("mqtt://demo/")
+        for device in moved_young.installation.devices()
+        if device.connection.startswith("mqtt")
+    }
+
+    async def scenario():
+        stop, heard = asyncio.Event(), set()
+        async with (
+            aiomqtt.Client("127.0.0.1", mosquitto.port, identifier="ear") as ear,
+            Publisher("127.0.0.1", mosquitto.port, "simulators") as publisher,
+        ):
+            await ear.subscribe("#", qos=1)
+            task = asyncio.create_task(
+                run(moved_young, outlets={"demo": publisher}, stop=stop, clock=lambda: STORY_AT + elapsed())
+            )
+            began = time.monotonic()
+
+            def elapsed():
+                return int((time.monotonic() - began) * 1e6)
+
+            async with asyncio.timeout(25):
+                async for message in ear.messages:
+                    heard |= {base for base in expected if str(message.topic).startswith(base)}
+                    if heard == expected:
+                        break
+            stop.set()
+            tally = await asyncio.wait_for(task, 5)
+        assert tally.published >= len(expected)
+        assert tally.refused == 0
 
     asyncio.run(scenario())
