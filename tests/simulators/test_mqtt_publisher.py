@@ -21,9 +21,10 @@ class Listener:
     """Hears everything below site/, in a session that lasts."""
 
     def __init__(self, port):
-        self.heard = []
+        self.heard, self.subscribed = [], False
         self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="ear", clean_session=False)
         self.client.on_connect = lambda c, *_: c.subscribe("site/#", qos=1)
+        self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
         self.client.on_message = lambda c, u, m: self.heard.append((m.topic, m.payload, m.retain))
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
@@ -60,12 +61,7 @@ def test_messages_go_out_in_order_and_none_is_left_behind_at_the_end(mosquitto):
 
 
 async def until_subscribed(ear):
-    await until(ear.client.is_connected)
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    ear.client.on_subscribe = lambda *_: loop.call_soon_threadsafe(done.set)
-    ear.client.subscribe("site/#", qos=1)
-    await asyncio.wait_for(done.wait(), 10)
+    await until(lambda: ear.subscribed)
 
 
 def test_while_the_broker_is_gone_messages_wait_and_come_late_and_in_order(mosquitto):
