@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metering.clock import to_us
 from metering.reading import Point, Reading, reading_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEVER = np.iinfo(np.int64).min
+FIRST_US = to_us(datetime.min.replace(tzinfo=UTC))  # the years 1 to 9999: what a datetime can hold
+LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 class Newest:
@@ -26,16 +30,22 @@ class Newest:
         self.quality = np.zeros(64, np.uint8)
         self.origin = np.empty(64, object)
         self.count = np.zeros(64, np.int64)
+        self._asked: tuple[tuple[Point, ...], NDArray[np.int32]] = ((), np.empty(0, np.int32))
 
-    def numbers(self, points: Sequence[Point]) -> tuple[NDArray[np.int32], list[Point]]:
+    def numbers(self, points: tuple[Point, ...]) -> tuple[NDArray[np.int32], list[Point]]:
         """The number of each point, and the points that are new: they get the next numbers, once `add` is called."""
-        known, new = self.number, {}
+        if points is self._asked[0]:  # batches of one pipeline share their points, while none is added
+            return self._asked[1], []
+        known: dict[Point, int] = self.number
+        new: dict[Point, int] = {}
         numbers = np.empty(len(points), np.int32)
         for i, point in enumerate(points):
             number = known.get(point)
             if number is None:
                 number = new.setdefault(point, len(self.points) + len(new))
             numbers[i] = number
+        if not new:
+            self._asked = (points, numbers)
         return numbers, list(new)
 
     def add(self, points: Iterable[Point]) -> None:

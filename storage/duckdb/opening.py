@@ -32,6 +32,7 @@ def settings(threads: int, memory_limit: str, wal_limit: str) -> dict[str, str |
         "threads": threads,
         "memory_limit": memory_limit,
         "checkpoint_threshold": wal_limit,
+        "default_block_size": "65536",  # of a new file; the smallest that packs integers, so less is left empty
         "enable_external_access": False,
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,

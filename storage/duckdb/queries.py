@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from metering.clock import DAY_US
 from metering.reading import Origin, Point, Series
 from storage.duckdb.arrivals import Seen
-from storage.duckdb.newest import Newest
+from storage.duckdb.newest import FIRST_US, Newest
 from storage.store import Conflict, Rollup
 
 if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
-_RANGE = "point = $1 AND observed_at >= $2 AND observed_at < $3"
+# The readings of point $1 in [$2, $3).
+_READINGS = """(
+    SELECT observed_at, value, quality, origin FROM hot WHERE point = $1 AND observed_at >= $2 AND observed_at < $3
+    UNION ALL
+    SELECT observed_at, value, quality, origin FROM sealed_reading
+    WHERE point = $1 AND ends > $2 AND starts < $3 AND observed_at >= $2 AND observed_at < $3
+)"""
+_NEAR_US = 40 * DAY_US  # where a neighbour is looked for first
 
 
 def no_series(point: Point) -> Series:
@@ -25,28 +33,47 @@ def no_series(point: Point) -> Series:
     return Series(point, np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
 
 
-def series(con: duckdb.DuckDBPyConnection, point: Point, number: int, start: int, end: int, margin: bool) -> Series:
-    """Samples in [start, end), with `margin` also the ones next to it on either side."""
-    sql = f"SELECT observed_at, value, quality FROM reading WHERE {_RANGE} ORDER BY observed_at"
-    if margin:
-        # In one statement, so that all parts see the same rows.
-        sql = f"""
-            SELECT observed_at, value, quality FROM (
-                (SELECT observed_at, value, quality FROM reading
-                 WHERE point = $1 AND observed_at < $2 ORDER BY observed_at DESC LIMIT 1)
-                UNION ALL SELECT observed_at, value, quality FROM reading WHERE {_RANGE}
-                UNION ALL (SELECT observed_at, value, quality FROM reading
-                 WHERE point = $1 AND observed_at >= $3 ORDER BY observed_at LIMIT 1)
-            ) ORDER BY observed_at"""
-    found = con.execute(sql, [number, start, max(start, end)]).fetchnumpy()
+def series(con: duckdb.DuckDBPyConnection, point: Point, number: int, start: int, end: int) -> Series:
+    """Samples in [start, end)."""
+    found = con.execute(
+        f"SELECT observed_at, value, quality FROM {_READINGS} ORDER BY observed_at", [number, start, end]
+    ).fetchnumpy()
     return Series(point, plain(found["observed_at"]), plain(found["value"]), plain(found["quality"]))
+
+
+def series_with_margin(
+    con: duckdb.DuckDBPyConnection, point: Point, number: int, start: int, end: int, newest: int
+) -> Series:
+    """Samples in [start, end), and the ones next to it on either side; `newest` is the time of the point's last."""
+    end = max(start, end)
+    con.begin()  # so that all three parts see the same rows
+    try:
+        before = _nearest(con, number, start - _NEAR_US, start, "DESC")
+        if before is None:
+            before = _nearest(con, number, FIRST_US, start - _NEAR_US, "DESC")
+        after = None
+        if newest >= end:
+            after = _nearest(con, number, end, end + _NEAR_US, "ASC")
+            if after is None:
+                after = _nearest(con, number, end + _NEAR_US, newest + 1, "ASC")
+        first, last = start if before is None else before, end if after is None else after + 1
+        return series(con, point, number, first, last)
+    finally:
+        con.rollback()
+
+
+def _nearest(con: duckdb.DuckDBPyConnection, number: int, start: int, end: int, order: str) -> int | None:
+    row = con.execute(
+        f"SELECT {'max' if order == 'DESC' else 'min'}(observed_at) FROM {_READINGS}", [number, start, end]
+    ).fetchone()
+    return row[0] if row else None
 
 
 def origins(con: duckdb.DuckDBPyConnection, number: int, start: int, end: int) -> list[tuple[int, Origin]]:
     """(observed_at, origin) of the samples of a point in [start, end)."""
     rows = con.execute(
         f"""SELECT r.observed_at, o.source, o.received_at, o.profiles, o.position
-            FROM (SELECT observed_at, origin FROM reading WHERE {_RANGE}) r JOIN origin o ON o.id = r.origin
+            FROM {_READINGS} r JOIN origin o ON o.id = r.origin
             ORDER BY r.observed_at""",
         [number, start, end],
     ).fetchall()
@@ -73,7 +100,7 @@ def rollup(con: duckdb.DuckDBPyConnection, point: Point, number: int, start: int
     found = con.execute(
         f"""SELECT observed_at - (observed_at % $4 + $4) % $4 AS start_at, min(value) AS lowest, avg(value) AS mean,
                    max(value) AS highest, count(*) AS n
-            FROM reading WHERE {_RANGE} GROUP BY start_at ORDER BY start_at""",
+            FROM {_READINGS} GROUP BY start_at ORDER BY start_at""",
         [number, start, end, step],
     ).fetchnumpy()
     columns = (plain(found[name]) for name in ("start_at", "lowest", "mean", "highest", "n"))
@@ -116,7 +143,7 @@ _SERVED = """
     UNION ALL
     SELECT a.key, s.value, s.quality, s.origin, s.sealed_row, true
     FROM sealed_reading s JOIN asked a ON s.point = a.point AND s.observed_at = a.observed_at
-    WHERE s.observed_at BETWEEN $1 AND $2"""
+    WHERE s.ends > $1 AND s.starts <= $2"""
 _KEPT = """
     SELECT a.key, c.value FROM conflict c JOIN asked a ON c.point = a.point AND c.observed_at = a.observed_at
     WHERE c.observed_at BETWEEN $1 AND $2"""
@@ -185,7 +212,8 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """SELECT (SELECT count(*) FROM hot), (SELECT count(*) FROM sealed), (SELECT count(*) FROM period),
                   (SELECT count(*) FROM conflict), (SELECT count(DISTINCT (point, observed_at)) FROM conflict),
                   (SELECT count(*) FROM interval_15min), (SELECT count(*) FROM interval_day),
-                  least((SELECT min(observed_at) FROM hot), (SELECT min(observed_at) FROM sealed))"""
+                  least((SELECT min(observed_at) FROM hot), (SELECT min(observed_at) FROM sealed_reading
+                         WHERE starts = (SELECT min(starts) FROM period)))"""
     ).fetchone()
     assert row
     names = (

@@ -1,5 +1,4 @@
 """The tables of the embedded store, and its version."""
-# ruff: noqa: S608  (the parts put together are names and expressions of ours; values are parameters)
 
 from __future__ import annotations
 
@@ -23,13 +22,16 @@ CREATE TABLE hot (
     point INTEGER NOT NULL, observed_at BIGINT NOT NULL, value DOUBLE NOT NULL,
     quality UTINYINT NOT NULL, origin INTEGER NOT NULL
 );
--- Rows of closed periods, sorted by (point, observed_at). `digits` says how the value is kept, the same for
--- all rows of a point in a period: see SEALED_VALUE.
+-- Rows of closed periods, sorted by point and time, kept as integers that rise steadily from row to row, over
+-- the seam between two points too: see SEALED_READING and `sealing`. Columns that are the same for a run of rows
+-- cost next to nothing.
 CREATE TABLE sealed (
-    point INTEGER NOT NULL, observed_at BIGINT NOT NULL, digits TINYINT NOT NULL, ticks BIGINT,
-    raw DOUBLE, quality UTINYINT NOT NULL, origin INTEGER NOT NULL
+    starts BIGINT NOT NULL, ends BIGINT NOT NULL, point INTEGER NOT NULL,
+    step BIGINT NOT NULL, step_us BIGINT NOT NULL, step_shift BIGINT NOT NULL,
+    ticks BIGINT, scale DOUBLE NOT NULL, single BOOLEAN NOT NULL, tick_shift BIGINT NOT NULL, raw DOUBLE,
+    quality UTINYINT NOT NULL, origin BIGINT NOT NULL, origin_shift BIGINT NOT NULL
 );
-CREATE TABLE period (start_at BIGINT NOT NULL, end_at BIGINT NOT NULL, sealed_rows BIGINT NOT NULL);
+CREATE TABLE period (starts BIGINT NOT NULL, ends BIGINT NOT NULL, sealed_rows BIGINT NOT NULL);
 -- Per point what `sealed` holds, so that opening need not read it.
 CREATE TABLE sealed_point (
     point INTEGER NOT NULL, sealed_rows BIGINT NOT NULL, observed_at BIGINT NOT NULL, value DOUBLE NOT NULL,
@@ -46,23 +48,17 @@ CREATE TABLE measure (
 );
 """
 
-RAW = -1  # digits: the value stands in `raw`
-SINGLE = 32  # digits + 32: the value is the single-precision float nearest to ticks / 10^digits
+# An integer divided by a power of ten is one correctly rounded division of two exact doubles: it gives back the
+# very double that was stored, which sealing has checked row by row. What is no such quotient stands in `raw`.
+SEALED_READING = """
+    SELECT starts, ends, point, step * step_us - step_shift AS observed_at,
+           CASE WHEN scale = 0 THEN raw
+                WHEN single THEN ((ticks - tick_shift)::DOUBLE / scale)::FLOAT::DOUBLE
+                ELSE (ticks - tick_shift)::DOUBLE / scale END AS value,
+           quality, (origin - origin_shift)::INTEGER AS origin, rowid AS sealed_row
+    FROM sealed"""
 
-# ticks / 10^digits is one correctly rounded division of two exact doubles: it gives back the very double that
-# was stored, which sealing has checked row by row. Integers pack by their differences, doubles do not.
-SEALED_VALUE = f"""CASE WHEN digits = {RAW} THEN raw
-    WHEN digits < {SINGLE} THEN ticks::DOUBLE / pow(10.0, digits)
-    ELSE (ticks::DOUBLE / pow(10.0, digits - {SINGLE}))::FLOAT::DOUBLE END"""
-
-VIEWS = f"""
-CREATE OR REPLACE VIEW reading AS
-    SELECT point, observed_at, value, quality, origin FROM hot
-    UNION ALL
-    SELECT point, observed_at, {SEALED_VALUE} AS value, quality, origin FROM sealed;
-CREATE OR REPLACE VIEW sealed_reading AS
-    SELECT point, observed_at, {SEALED_VALUE} AS value, quality, origin, rowid AS sealed_row FROM sealed;
-"""
+VIEWS = f"CREATE OR REPLACE VIEW sealed_reading AS {SEALED_READING};"
 
 RESOLUTIONS = ("15min", "day")
 

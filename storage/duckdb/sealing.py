@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from metering.clock import DAY_US, HOUR_US
-from storage.duckdb.schema import RAW, SINGLE
 
 if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
 PERIOD_ROWS = 4_000_000
-DIGITS = tuple(range(7))  # decimals tried for a value that is a decimal number
-SINGLE_DIGITS = tuple(range(10))  # and for one that is the single-precision float nearest to a decimal number
+DIGITS = 7  # 0 to 6 decimals are tried for a value that is a decimal number
+SINGLE_DIGITS = 10  # and 0 to 9 for one that is the single-precision float nearest to a decimal number
+NO_DIGITS = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Period:
 
 def plan(con: duckdb.DuckDBPyConnection, cutoff: int, period_rows: int) -> list[Period]:
     """The periods to write: what is hot and older than `cutoff`, and small neighbours to be joined."""
-    sealed = con.execute("SELECT start_at, end_at, sealed_rows FROM period ORDER BY start_at").fetchall()
+    sealed = con.execute("SELECT starts, ends, sealed_rows FROM period ORDER BY starts").fetchall()
     hours = con.execute(
         """SELECT observed_at - (observed_at % $2 + $2) % $2 AS hour, count(*) FROM hot
            WHERE observed_at < $1 GROUP BY hour ORDER BY hour""",
@@ -112,24 +112,25 @@ def _month_end(at: int) -> int:
 def seal(con: duckdb.DuckDBPyConnection, period: Period) -> None:
     """Write a period anew, from what was sealed of it and what is hot, within the caller's transaction."""
     span = [period.start, period.end]
-    within = "observed_at >= $1 AND observed_at < $2"
+    hot = "FROM hot WHERE observed_at >= $1 AND observed_at < $2"
+    sealed = "WHERE starts >= $1 AND ends <= $2"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE moved AS SELECT point, count(*) AS n {hot} GROUP BY point", span)
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE moved AS SELECT point, count(*) AS n FROM hot WHERE {within} GROUP BY point",
+        f"""CREATE OR REPLACE TEMP TABLE block AS SELECT point, observed_at, value, quality, origin {hot}
+            UNION ALL SELECT point, observed_at, value, quality, origin FROM sealed_reading {sealed}""",
         span,
     )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE block AS SELECT * FROM reading WHERE {within}", span)
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE packing AS SELECT point, {_digits()} AS digits FROM block GROUP BY point"
-    )
-    con.execute(f"DELETE FROM sealed WHERE {within}", span)
-    con.execute(_PACK)
-    con.execute(f"DELETE FROM hot WHERE {within}", span)
-    con.execute("DELETE FROM period WHERE start_at >= $1 AND end_at <= $2", span)
+    con.execute(_EXTENT)
+    con.execute(_PACKING)
+    con.execute(f"DELETE FROM sealed {sealed}", span)
+    con.execute(_PACK, span)
+    con.execute(f"DELETE {hot}", span)
+    con.execute(f"DELETE FROM period {sealed}", span)
     con.execute("INSERT INTO period SELECT $1, $2, count(*) FROM block", span)
     con.execute(_SUMMARY)
     con.execute("DELETE FROM sealed_point WHERE point IN (SELECT point FROM summary)")
     con.execute("INSERT INTO sealed_point SELECT * FROM summary")
-    for name in ("moved", "block", "packing", "summary"):
+    for name in ("moved", "block", "extent", "packing", "summary"):
         con.execute(f"DROP TABLE {name}")
 
 
@@ -144,32 +145,76 @@ def discount(con: duckdb.DuckDBPyConnection, point: NDArray[np.int32], at: NDArr
     )
     con.execute(
         """UPDATE period SET sealed_rows = sealed_rows - d.n
-           FROM (SELECT start_at, count(*) AS n FROM period p JOIN deleted d
-                 ON d.observed_at >= p.start_at AND d.observed_at < p.end_at GROUP BY start_at) d
-           WHERE period.start_at = d.start_at"""
+           FROM (SELECT starts, count(*) AS n FROM period p JOIN deleted d
+                 ON d.observed_at >= p.starts AND d.observed_at < p.ends GROUP BY starts) d
+           WHERE period.starts = d.starts"""
     )
     con.unregister("deleted")
 
 
 def _digits() -> str:
-    """The fewest decimals that give back every value of a point in this period, bit by bit; else RAW."""
-    cases = []
-    for k in DIGITS:
-        ticks = f"round(value * pow(10.0, {k}))"
-        cases.append(f"WHEN bool_and(abs({ticks}) < 9e15 AND {ticks} / pow(10.0, {k}) = value) THEN {k}")
-    for k in SINGLE_DIGITS:
-        ticks = f"round(value * pow(10.0, {k}))"
-        single = f"TRY_CAST({ticks} / pow(10.0, {k}) AS FLOAT)::DOUBLE"
-        cases.append(f"WHEN bool_and(abs({ticks}) < 9e15 AND coalesce({single} = value, false)) THEN {SINGLE + k}")
-    return f"(CASE {' '.join(cases)} ELSE {RAW} END)::TINYINT"
+    """The decimals of a value, if they give it back bit by bit."""
+    cases = [
+        f"WHEN abs(value) < {9e15 / 10**k} AND round(value * 1e{k}) / 1e{k} = value THEN {k}" for k in range(DIGITS)
+    ]
+    return f"CASE {' '.join(cases)} ELSE {NO_DIGITS} END"
 
 
-_PACK = f"""
+def _single_digits() -> str:
+    """The decimals of a value that is a single-precision float, if they give it back bit by bit."""
+    cases = [f"WHEN coalesce(TRY_CAST(value AS FLOAT)::DOUBLE <> value, true) THEN {NO_DIGITS}"]
+    cases += [
+        f"WHEN abs(value) < {9e15 / 10**k} AND (round(value * 1e{k}) / 1e{k})::FLOAT::DOUBLE = value THEN {k}"
+        for k in range(SINGLE_DIGITS)
+    ]
+    return f"CASE {' '.join(cases)} ELSE {NO_DIGITS} END"
+
+
+# What a point's rows span. `rising`: it looks like a counter.
+_EXTENT = f"""
+    CREATE OR REPLACE TEMP TABLE extent AS
+    SELECT *, n > 1 AND lowest = first AND highest = last AS rising,
+           CASE WHEN digits < {NO_DIGITS} THEN powers[digits + 1]
+                WHEN single_digits < {NO_DIGITS} THEN powers[single_digits + 1] ELSE 0.0 END::DOUBLE AS scale,
+           digits = {NO_DIGITS} AND single_digits < {NO_DIGITS} AS single
+    FROM (
+        SELECT point, count(*) AS n, max({_digits()}) AS digits, max({_single_digits()}) AS single_digits,
+               min(value) AS lowest, max(value) AS highest,
+               arg_min(value, observed_at) AS first, arg_max(value, observed_at) AS last,
+               min(observed_at) AS first_at, max(observed_at) AS last_at,
+               CASE WHEN bool_and(observed_at % 1000000 = 0) THEN 1000000
+                    WHEN bool_and(observed_at % 1000 = 0) THEN 1000 ELSE 1 END::BIGINT AS step_us,
+               min(origin)::BIGINT AS first_origin, max(origin)::BIGINT AS last_origin
+        FROM block GROUP BY point
+    ), (SELECT [{", ".join(f"1e{k}" for k in range(SINGLE_DIGITS))}]::DOUBLE[] AS powers)"""
+
+# Each point goes on where the one before it ended, one mean step further: so time, counters and origins rise
+# over the seams as they do within a point, and their differences stay small.
+_PACKING = """
+    CREATE OR REPLACE TEMP TABLE packing AS
+    WITH scaled AS (
+        SELECT *, (last_at - first_at) // step_us AS steps, last_origin - first_origin AS origins,
+               round(lowest * scale)::BIGINT AS low, round(highest * scale)::BIGINT AS high, greatest(n - 1, 1) AS gaps
+        FROM extent
+    ), grown AS (
+        SELECT *, steps + greatest(steps // gaps, 1) AS grows, origins + origins // gaps AS origin_grows,
+               CASE WHEN rising AND high - low < 1000000000000 THEN high - low + (high - low) // gaps ELSE 0 END
+               AS tick_grows
+        FROM scaled
+    )
+    SELECT point, scale, single, step_us, row_number() OVER before AS place,
+           ((sum(grows) OVER before - grows) * step_us - first_at)::BIGINT AS step_shift,
+           (CASE WHEN tick_grows > 0 THEN sum(tick_grows) OVER before - tick_grows ELSE 0 END - low)::BIGINT
+           AS tick_shift,
+           (sum(origin_grows) OVER before - origin_grows - first_origin)::BIGINT AS origin_shift
+    FROM grown WINDOW before AS (ORDER BY tick_grows > 0, point ROWS UNBOUNDED PRECEDING)"""
+
+_PACK = """
     INSERT INTO sealed
-    SELECT b.point, b.observed_at, p.digits,
-           CASE WHEN p.digits <> {RAW} THEN round(b.value * pow(10.0, p.digits % {SINGLE}))::BIGINT END,
-           CASE WHEN p.digits = {RAW} THEN b.value END, b.quality, b.origin
-    FROM block b JOIN packing p ON b.point = p.point ORDER BY b.point, b.observed_at"""
+    SELECT $1, $2, b.point, (observed_at + step_shift) // step_us, step_us, step_shift,
+           CASE WHEN scale > 0 THEN round(value * scale)::BIGINT + tick_shift END, scale, single, tick_shift,
+           CASE WHEN scale = 0 THEN value END, quality, origin + origin_shift, origin_shift
+    FROM block b JOIN packing p ON b.point = p.point ORDER BY place, observed_at"""
 
 _SUMMARY = """
     CREATE OR REPLACE TEMP TABLE summary AS

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +13,17 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from metering.clock import DAY_US, to_us
+from metering.clock import DAY_US
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.duckdb import intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
 from storage.duckdb.connections import UNAVAILABLE, Connections
-from storage.duckdb.newest import Newest
+from storage.duckdb.newest import FIRST_US, LAST_US, Newest
 from storage.duckdb.opening import settings, write_summary
 from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-FIRST_US = to_us(datetime.min.replace(tzinfo=UTC))
-LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 class DuckDBStore:
@@ -95,7 +91,7 @@ class DuckDBStore:
                 if new_points:
                     _insert(con, "point", _point_table(len(self._newest.points), new_points))
                 if new_origins:
-                    _insert(con, "origin", _origin_table(self._next_origin, new_origins))
+                    _insert_origins(con, self._next_origin, new_origins)
                 if changes is not None:
                     self._apply(con, changes, rows, origin)
                 if len(serve):
@@ -251,8 +247,12 @@ class DuckDBStore:
         number = self._number(point)
         if number is None:
             return queries.no_series(point)
+        with self._memory:
+            newest = int(self._newest.at[number])
         with self._connections.reading() as con:
-            return queries.series(con, point, number, start, end, margin)
+            if margin:
+                return queries.series_with_margin(con, point, number, start, end, newest)
+            return queries.series(con, point, number, start, end)
 
     def latest(self, points: Iterable[Point] | None = None) -> dict[Point, Reading]:
         """The newest reading of each point (by observed_at), from memory."""
@@ -442,9 +442,14 @@ def _point_table(first: int, points: Sequence[Point]) -> pa.Table:
     )
 
 
-def _origin_table(first: int, origins: Sequence[Origin]) -> pa.Table:
+def _insert_origins(con: duckdb.DuckDBPyConnection, first: int, origins: Sequence[Origin]) -> None:
+    if len(origins) <= 4:  # the usual few: half the cost of a table
+        for number, origin in enumerate(origins, first):
+            con.execute("INSERT INTO origin VALUES ($1, $2, $3, $4, $5)", [number, *origin])
+        return
     source, received_at, profiles, position = zip(*origins, strict=True)
-    return pa.table(
+    table = pa.table(
         {"id": np.arange(first, first + len(origins), dtype=np.int32)}
         | {"source": source, "received_at": np.array(received_at, np.int64), "profiles": profiles, "position": position}
     )
+    _insert(con, "origin", table)
