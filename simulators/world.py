@@ -21,12 +21,13 @@ from simulators import replay, vehicle
 from simulators.building import House, Surroundings
 from simulators.config import Bureau
 from simulators.faults import FLOW_FAULTS, SILENT, Fault, distort, extra_flow
-from simulators.grid import Array, Grid, stream
+from simulators.grid import STEPS_PER_DAY, Array, Grid, stream
 from simulators.meter import electrical, registers, within
 from simulators.weather import Weather, weather
 from simulators.workdays import workdays
 
 Slot = tuple[str, str]  # (quantity, phase)
+OFFSET_DAYS = 60  # the first days of a world, from which its counters' beginnings are taken; it is never shorter
 AHEAD_US = 32 * DAY_US  # how far a live world is worked out before it has to be renewed
 RATE = {"electricity": 1000.0, "heat": 1000.0, "water": 1.0, "gas": 1.0}  # flow per unit of counter and hour
 MAIN_COUNTER = {"electricity": "active_energy_import", "water": "water_volume", "heat": "heat_energy"}
@@ -239,6 +240,7 @@ def build(bureau: Bureau, until: int, *, keep_from: int | None = None) -> World:
         If `until` lies before the anchor.
     """
     grid = Grid.between(bureau.anchor, until + 5 * DAY_US, bureau.zone)
+    grid = Grid(grid.start, max(grid.n, (OFFSET_DAYS + 5) * STEPS_PER_DAY), grid.zone)
     if until < grid.start:
         raise ExplainedError(
             "story.toml: anchor", f"is {bureau.anchor}, after the time asked for", "set an earlier anchor"
@@ -370,11 +372,11 @@ def _gauges(
 
 def _set_offsets(world: World) -> None:
     """What each counter had counted before the anchor: some years of its own ordinary use."""
-    span = min(60 * 96, world.grid.n)
+    span = OFFSET_DAYS * STEPS_PER_DAY
     for meter in world.meters:
         name = counter_of(world.bureau, meter)
         years = stream(world.bureau.seed, meter.id, "offset").uniform(0.6, 4.5)
-        mean = float(world.tree[world.row[meter.id]] @ world.counted[:, span]) / (span / 96)
+        mean = float(world.tree[world.row[meter.id]] @ world.counted[:, span]) / OFFSET_DAYS
         world.offset[meter.id, name] = float(round(max(mean, 0.02) * 365 * years * 0.7, 1))
 
 
