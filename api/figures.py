@@ -1,697 +1,107 @@
-"""The figures that API and page show: plain functions, no HTTP; amounts are summed as integers."""
-
-from __future__ import annotations
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-from zoneinfo import ZoneInfo
-
-import numpy as np
-
-from analytics.nodes import GENERATION, signed_meters
-from api.errors import NotThere, Refused
-from api.facts import applied_at
-from api.periods import Period, Resolution, edges, local_date, midnight, quarter_before, shifted, zone_of
-from api.services import Services
-from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, to_us
-from metering.health import UnitHealth
-from metering.quantity import CONSUMPTION, QUANTITIES, Carrier, Kind
-from metering.reading import IntervalSeries, Measure, Point
-from metering.site import Building, Dated, Factor, Meter, Site, Vehicle
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Scope = Literal["meter", "building", "site"]
-SETTLE_US = MINUTE_US  # a quarter hour is expected to be derived so long after its end
-CARRIER_NAMES = frozenset(carrier.value for carrier in Carrier)
-FLOW_CARRIERS = (Carrier.ELECTRICITY, Carrier.WATER, Carrier.GAS, Carrier.HEAT, Carrier.COOLING)
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """What was used in a period.
-
-    value, estimated : int [0.001 unit]; `value` is None when nothing is known, which is not zero
-    coverage : share of the period, so far as it has passed, that was observed [1]
-    """
-
-    measure: Measure
-    period: Period
-    value: int | None
-    estimated: int
-    coverage: float
-
-    @property
-    def unit(self) -> str:
-        """The unit of which `value` counts thousandths."""
-        return self.measure.unit
-
-    @property
-    def in_units(self) -> float | None:
-        """The value in its unit."""
-        return None if self.value is None else self.value / 1000.0
-
-    @property
-    def estimated_share(self) -> float:
-        """The share of the value that was spread over gaps [1]."""
-        return self.estimated / self.value if self.value else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """What was used in each interval; one of which nothing is known is absent.
-
-    start, end : int64 (m,) [us since 1970]
-    amount, estimated : int64 (m,) [0.001 measure.unit]
-    coverage : float64 (m,) [1]
-    """
-
-    measure: Measure
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-    amount: NDArray[np.int64]
-    estimated: NDArray[np.int64]
-    coverage: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.start)
-
-    @property
-    def value(self) -> NDArray[np.float64]:
-        """float64 (m,) [measure.unit]"""
-        return self.amount / 1000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A period against another one; both end at the same wall clock time.
-
-    change : (this - that) / that [1]; None when either is not known or `that` is nothing
-    """
-
-    this: Amount
-    that: Amount
-    change: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """Money, CO2 or standard coal, with the factor rows it was made with."""
-
-    value: float
-    unit: str
-    factors: tuple[Factor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A meter in its tree, with the figures of a period.
-
-    share : of its parent's amount [1]; None for a top meter, or when either is not known
-    rest : what its parts leave unexplained [0.001 unit]; None without parts or when any is not known
-    """
-
-    meter: Meter
-    amount: Amount
-    share: float | None
-    rest: int | None
-    parts: tuple[Branch, ...]
-
-
-def site_of(services: Services, node: str) -> Site:
-    """The site of a site, building, meter or vehicle.
-
-    Raises
-    ------
-    NotThere
-        If there is no such id.
-    """
-    thing = services.installation.by_id.get(node)
-    if thing is None:
-        raise NotThere(f'"{node[:64]}"', "is not configured", "see /api/v1/sites, buildings, meters or vehicles")
-    return thing if isinstance(thing, Site) else services.installation.site(thing.site)
-
-
-def zone_at(services: Services, node: str) -> ZoneInfo:
-    """The time zone in which a node's days begin."""
-    return zone_of(site_of(services, node).timezone)
-
-
-def scope_of(services: Services, node: str) -> Scope:
-    """Whether a node is a site, a building, or a meter or vehicle."""
-    site_of(services, node)
-    thing = services.installation.by_id[node]
-    return "site" if isinstance(thing, Site) else "building" if isinstance(thing, Building) else "meter"
-
-
-def measure_of(services: Services, scope: Scope, node: str, name: str) -> Measure:
-    """The measure of a counter of a meter or vehicle, or of a carrier of a building or site.
-
-    For a meter, `name` may also be its carrier: then its consumption counter is meant.
-
-    Raises
-    ------
-    NotThere
-        If the node is not configured in that scope, or has no such counter or carrier.
-    """
-    site = site_of(services, node)
-    if scope_of(services, node) != scope:
-        raise NotThere(f'"{node[:64]}"', f"is no {scope}", f"its scope is {scope_of(services, node)}")
-    candidates: tuple[str, ...]
-    if name == GENERATION and scope != "meter":
-        return Measure(site.id, scope, node, name, _unit_of_carrier(services, node, name))
-    if name in CARRIER_NAMES:
-        candidates = CONSUMPTION.get(Carrier(name), ())
-        if scope != "meter":
-            return Measure(site.id, scope, node, name, _unit_of_carrier(services, node, name))
-    elif name in QUANTITIES and QUANTITIES[name].kind == Kind.COUNTER and scope == "meter":
-        candidates = (name,)
-    else:
-        candidates = ()
-    if not candidates:
-        raise NotThere(f'"{name[:64]}"', f"is nothing that a {scope} counts", "name a carrier, or a meter's counter")
-    known = services.known.of(services.store, node)
-    chosen = next((candidate for candidate in candidates if candidate in known), candidates[0])
-    return Measure(site.id, scope, node, chosen, QUANTITIES[chosen].unit)
-
-
-def _unit_of_carrier(services: Services, node: str, carrier: str) -> str:
-    known = services.known.of(services.store, node).get(carrier)
-    if known is not None:
-        return known.unit
-    counters = CONSUMPTION.get(Carrier.ELECTRICITY if carrier == GENERATION else Carrier(carrier))
-    if not counters:
-        raise NotThere(f'"{carrier}"', "is no carrier that is consumed", f"use one of {', '.join(FLOW_CARRIERS)}")
-    return QUANTITIES[counters[0]].unit
-
-
-def carriers_of(services: Services, node: str) -> list[Carrier]:
-    """The carriers of which a building or site has intervals, in the order of the vocabulary."""
-    names = services.known.of(services.store, node)
-    return [carrier for carrier in FLOW_CARRIERS if carrier in names]
-
-
-def grouped(
-    services: Services, measures: Sequence[Measure], cuts: NDArray[np.int64], zone: ZoneInfo, estimates: bool = True
-) -> list[Amounts]:
-    """What each measure used between the edges; all measures of one site, whose zone is `zone` if days are to help.
-
-    Whole local days that have passed come from the stored days, the rest from quarter hours.
-    """
-    start, end = int(cuts[0]), int(cuts[-1])
-    parts = _stored(services, measures, start, end, zone, use_days=_on_days(cuts, zone))
-    horizon = quarter_before(services.now() - SETTLE_US)
-    return [_sum(measure, rows, cuts, horizon, estimates) for measure, rows in zip(measures, parts, strict=True)]
-
-
-def _on_days(cuts: NDArray[np.int64], zone: ZoneInfo) -> bool:
-    """Whether all inner edges are local midnights, so that stored days fall between them."""
-    return all(midnight(local_date(cut, zone), zone) == cut for cut in cuts[1:-1].tolist())
-
-
-def _stored(
-    services: Services, measures: Sequence[Measure], start: int, end: int, zone: ZoneInfo, use_days: bool
-) -> list[list[IntervalSeries]]:
-    first = midnight(local_date(start, zone), zone)
-    if first < start:
-        first = midnight(local_date(first + 36 * HOUR_US, zone), zone)
-    last = midnight(local_date(min(end, services.now()), zone), zone)
-    own = all(services.installation.timezone_of(measure.node) == zone.key for measure in measures)
-    if not (use_days and own and first < last):
-        spans = [("15min", start, end)]
-    else:
-        spans = [("15min", start, first), ("day", first, last), ("15min", last, end)]
-    found = [
-        services.store.intervals(measures, resolution, since, until)
-        for resolution, since, until in spans
-        if since < until
-    ]
-    return [[series[i] for series in found] for i in range(len(measures))]
-
-
-def _sum(
-    measure: Measure, rows: Sequence[IntervalSeries], cuts: NDArray[np.int64], horizon: int, estimates: bool
-) -> Amounts:
-    groups = len(cuts) - 1
-    amount, estimated = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
-    covered, known = np.zeros(groups), np.zeros(groups, bool)
-    for part in rows:
-        group = np.searchsorted(cuts, part.start, "right") - 1
-        whole = (group >= 0) & (group < groups)
-        whole[whole] = part.end[whole] <= cuts[group[whole] + 1]
-        if not estimates:
-            whole &= (part.coverage > 0) | (part.estimated == 0)
-        inside = group[whole]
-        np.add.at(amount, inside, part.amount[whole] - (0 if estimates else part.estimated[whole]))
-        np.add.at(estimated, inside, part.estimated[whole] if estimates else 0)
-        np.add.at(covered, inside, part.coverage[whole] * (part.end[whole] - part.start[whole]))
-        known[inside] = True
-    passed = np.maximum(np.minimum(cuts[1:], max(horizon, 0)) - cuts[:-1], 1)
-    coverage = np.minimum(covered / passed, 1.0)
-    return Amounts(measure, cuts[:-1][known], cuts[1:][known], amount[known], estimated[known], coverage[known])
-
-
-def amounts_of(services: Services, measures: Sequence[Measure], start: int, end: int) -> list[Amount]:
-    """What each measure used in [start, end); one look into the store for all of them, which share a site."""
-    if not measures:
-        return []
-    zone = zone_at(services, measures[0].node)
-    period = Period(start, end)
-    return [
-        Amount(each.measure, period, int(each.amount[0]), int(each.estimated[0]), float(each.coverage[0]))
-        if len(each)
-        else Amount(each.measure, period, None, 0, 0.0)
-        for each in grouped(services, measures, np.array([start, end], np.int64), zone)
-    ]
-
-
-def amount(services: Services, scope: Scope, node: str, name: str, start: int, end: int) -> Amount:
-    """What a node used of a carrier (or a meter counted of a quantity) in [start, end)."""
-    return amounts_of(services, [measure_of(services, scope, node, name)], start, end)[0]
-
-
-def amounts_by(
-    services: Services,
-    scope: Scope,
-    node: str,
-    name: str,
-    start: int,
-    end: int,
-    resolution: Resolution,
-    *,
-    zone: ZoneInfo | None = None,
-    estimates: bool = True,
-) -> Amounts:
-    """The same in local intervals of the node's zone, or of another one.
-
-    Raises
-    ------
-    Refused
-        If it would be more intervals than `limits.steps`.
-    """
-    measure = measure_of(services, scope, node, name)
-    within = zone or zone_at(services, node)
-    check_steps(services, Period(start, end), resolution)
-    cuts = edges(resolution, Period(start, end), within)
-    return grouped(services, [measure], cuts, within, estimates)[0]
-
-
-LEAST_US: dict[str, int] = {"15min": QUARTER_US, "1min": MINUTE_US, "hour": HOUR_US, "day": 20 * HOUR_US}
-
-
-def check_steps(services: Services, period: Period, resolution: str) -> None:
-    """Refuse a reply of too many steps before any work is done."""
-    steps = period.length // LEAST_US.get(resolution, 20 * DAY_US)
-    if steps > services.limits.steps:
-        raise Refused("resolution", f"makes {steps} steps", "ask for a coarser resolution or a shorter period")
-
-
-def compare(
-    services: Services, scope: Scope, node: str, name: str, period: Period, days: int = 7, until: int | None = None
-) -> Comparison:
-    """A period, as far as it has passed, with the same wall clock hours so many local days before.
-
-    `until` : where both end; default is the end of the newest interval, at most now.
-    """
-    measure = measure_of(services, scope, node, name)
-    zone = zone_at(services, node)
-    stop = min(period.end, until if until is not None else newest_end(services, measure, period))
-    stop = max(stop, period.start + 1)
-    this = amounts_of(services, [measure], period.start, stop)[0]
-    that = amounts_of(services, [measure], shifted(period.start, zone, -days), shifted(stop, zone, -days))[0]
-    return Comparison(this, that, change(this, that))
-
-
-def change(this: Amount, that: Amount) -> float | None:
-    """(this - that) / that [1], where both are known and the other is something."""
-    if this.value is None or not that.value:
-        return None
-    return (this.value - that.value) / that.value
-
-
-def newest_end(services: Services, measure: Measure, period: Period) -> int:
-    """The end of the newest quarter hour of a period that is known; else the last one that has passed."""
-    last = min(period.end, quarter_before(services.now()))
-    since = max(period.start, last - 6 * HOUR_US)
-    if since < last:
-        ends = services.store.intervals([measure], "15min", since, last)[0].end
-        if len(ends):
-            return min(int(ends[-1]), last)
-    return last
-
-
-def usual(services: Services, measures: Sequence[Measure], start: int, end: int, weeks: int = 4) -> list[Amount]:
-    """The mean of the same weekday and hours of the last weeks, of those observed by half or more.
-
-    `value` is None when no week was; `coverage` is the mean of the weeks used.
-    """
-    if not measures:
-        return []
-    zone = zone_at(services, measures[0].node)
-    before = [
-        amounts_of(services, measures, shifted(start, zone, -7 * week), shifted(end, zone, -7 * week))
-        for week in range(1, weeks + 1)
-    ]
-    out = []
-    for i, measure in enumerate(measures):
-        good = [week[i] for week in before if week[i].value is not None and week[i].coverage >= 0.5]
-        value = round(sum(each.value or 0 for each in good) / len(good)) if good else None
-        coverage = math.fsum(each.coverage for each in good) / len(good) if good else 0.0
-        out.append(Amount(measure, Period(start, end), value, 0, coverage))
-    return out
-
-
-def load_curve(services: Services, scope: Scope, node: str, name: str, period: Period) -> Amounts:
-    """The quarter hours of a period; mean power of a kWh measure is `mean_power_w`."""
-    return amounts_by(services, scope, node, name, period.start, period.end, "15min")
-
-
-def mean_power_w(amounts: Amounts) -> NDArray[np.float64]:
-    """float64 (m,): mean power of intervals of energy in kWh [W]."""
-    return amounts.amount * (3600.0 * 1e6) / (amounts.end - amounts.start)
-
-
-def tree(services: Services, node: str, carrier: Carrier, period: Period) -> tuple[Branch, ...]:
-    """The meters of a building or site of a carrier, as a tree with the period's amounts.
-
-    A building's tree begins with the meters whose parent stands elsewhere.
-    """
-    scope = scope_of(services, node)
-    if scope == "meter":
-        meter = services.installation.by_id[node]
-        tops = [meter] if isinstance(meter, Meter) else []
-    else:
-        tops = [meter for meter, sign in services.installation.contributions(scope, node, carrier) if sign > 0]
-    below: list[Meter] = []
-    wanted = list(tops)
-    while wanted:
-        meter = wanted.pop()
-        below.append(meter)
-        wanted.extend(services.installation.children[meter.id])
-    measures = {meter.id: measure_of_main(services, meter) for meter in below}
-    found = amounts_of(services, list(measures.values()), period.start, period.end)
-    amounts = dict(zip(measures, found, strict=True))
-
-    def branch(meter: Meter, parent: Amount | None) -> Branch:
-        own = amounts[meter.id]
-        parts = tuple(branch(part, own) for part in services.installation.children[meter.id])
-        share = None if parent is None or not parent.value or own.value is None else own.value / parent.value
-        rest: int | None = None
-        if parts and own.value is not None and all(part.amount.value is not None for part in parts):
-            rest = own.value - sum(_into(part) for part in parts)
-        return Branch(meter, own, share, rest, parts)
-
-    return tuple(branch(meter, None) for meter in tops)
-
-
-def _into(part: Branch) -> int:
-    """What a part takes out of its parent; generation gives instead."""
-    value = part.amount.value or 0
-    return -value if part.meter.role == "generation" else value
-
-
-def measure_of_main(services: Services, device: Meter | Vehicle) -> Measure:
-    """The counter that stands for a meter: its carrier's; of a generator what it gives."""
-    known = services.known.of(services.store, device.id)
-    names: tuple[str, ...]
-    if isinstance(device, Vehicle):
-        names = ("charge_energy", "fuel_used", "odometer")
-    elif device.role == "generation":
-        names = ("active_energy_export", "active_energy_import")
-    else:
-        names = CONSUMPTION.get(device.carrier, ())
-    if not names:
-        raise NotThere(f'"{device.id}"', "counts nothing", "sensors have readings, no consumption")
-    name = next((name for name in names if name in known), names[0])
-    return Measure(device.site, "meter", device.id, name, QUANTITIES[name].unit)
-
-
-def factor_at(services: Services, factor_id: str, site: str, at: int) -> Factor | None:
-    """The dated factor that holds at an instant; a site's own wins over a general one, the newer over the older."""
-    held = [
-        factor
-        for factor in services.installation.factors
-        if factor.id == factor_id
-        and factor.valid_from <= at
-        and (factor.valid_to is None or at < factor.valid_to)
-        and (factor.scope == site or factor.scope not in services.installation.by_id)
-    ]
-    return max(held, key=lambda factor: (factor.scope == site, factor.valid_from), default=None)
-
-
-def convert(services: Services, kind: str, carrier: str, amounts: Amounts) -> Converted | None:
-    """Amounts as money ("price"), CO2 ("co2") or standard coal ("kgce"), each with the factor of its time.
-
-    None where any part has no factor, or a factor of another unit: a sum with holes is no sum.
-    """
-    spans: dict[Factor, int] = {}
-    factors = [f for f in services.installation.factors if f.id == f"{kind}.{carrier}"]
-    if not factors or not len(amounts):
-        return None
-    for start, value in zip(amounts.start.tolist(), amounts.amount.tolist(), strict=True):
-        factor = factor_at(services, f"{kind}.{carrier}", amounts.measure.site, start)
-        if factor is None or factor.unit.partition("/")[2] != amounts.measure.unit:
-            return None
-        spans[factor] = spans.get(factor, 0) + value
-    units = {factor.unit.partition("/")[0] for factor in spans}
-    if len(units) != 1:
-        return None
-    value = math.fsum(total * factor.value for factor, total in spans.items()) / 1000.0
-    return Converted(value, units.pop(), tuple(spans))
-
-
-def cost(services: Services, scope: Scope, node: str, carrier: Carrier, start: int, end: int) -> Converted | None:
-    """What a period cost, by days; None without a price for all of it."""
-    return convert(services, "price", carrier, amounts_by(services, scope, node, carrier, start, end, "day"))
-
-
-@dataclass(frozen=True, slots=True)
-class PowerNow:
-    """Power into a node at this moment.
-
-    value_w : None when not known; at : the oldest of the readings it is made of [us since 1970]
-    basis : "readings" of all its meters, or the newest "interval" where one of them has none that is fresh
-    """
-
-    value_w: float | None
-    at: int | None
-    basis: Literal["readings", "interval", "none"]
-
-
-FRESH_CADENCES = 3
-CADENCE_US = 5 * MINUTE_US  # of a device that names none
-
-
-def cadence_us(device: Meter | Vehicle) -> int:
-    """The expected spacing of a device's readings [us]."""
-    if device.cadence_s is not None:
-        return int(device.cadence_s * 1e6)
-    return max(int(device.poll_s * 1e6), MINUTE_US) if isinstance(device, Meter) else CADENCE_US
-
-
-def power_now(services: Services, node: str) -> PowerNow:
-    """Power into a meter now, or electric power used in a building or site: what flows in and is made inside [W]."""
-    scope = scope_of(services, node)
-    if scope == "meter":
-        device = services.installation.by_id[node]
-        weighed = [(device, 1)] if isinstance(device, Meter | Vehicle) else []
-    else:
-        weighed = list(signed_meters(services.installation, scope, node, Carrier.ELECTRICITY))
-    points = {device.id: Point(device.site, device.id, _power_of(device)) for device, _ in weighed}
-    latest = services.store.latest(list(points.values()))
-    total, oldest = 0.0, services.now()
-    for device, weight in weighed:
-        reading = latest.get(points[device.id])
-        age = None if reading is None else services.now() - to_us(reading.observed_at)
-        if reading is None or age is None or age > max(FRESH_CADENCES * cadence_us(device), CADENCE_US):
-            return _power_of_interval(services, scope, node)
-        at = to_us(reading.observed_at)
-        total += weight * applied_at(device, points[device.id].quantity, at, reading.value)
-        oldest = min(oldest, at)
-    if not weighed:
-        return PowerNow(None, None, "none")
-    return PowerNow(total, oldest, "readings")
-
-
-def _power_of(device: Meter | Vehicle) -> str:
-    if isinstance(device, Vehicle):
-        return "battery_power"
-    return {Carrier.HEAT: "heat_power", Carrier.COOLING: "cooling_power"}.get(device.carrier, "active_power")
-
-
-def _power_of_interval(services: Services, scope: Scope, node: str) -> PowerNow:
-    if scope == "meter":
-        device = services.installation.by_id[node]
-        if not isinstance(device, Meter) or device.role == "sensor":
-            return PowerNow(None, None, "none")
-        measure = measure_of_main(services, device)
-    else:
-        measure = measure_of(services, scope, node, Carrier.ELECTRICITY)
-    now = services.now()
-    series = services.store.intervals([measure], "15min", quarter_before(now) - HOUR_US, now)[0]
-    if not len(series) or measure.unit != "kWh":
-        return PowerNow(None, None, "none")
-    hours = (int(series.end[-1]) - int(series.start[-1])) / HOUR_US
-    return PowerNow(int(series.amount[-1]) / hours, int(series.end[-1]), "interval")
-
-
-DeviceState = Literal["ok", "silent", "never", "broken", "degraded"]
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFigure:
-    """How a meter or vehicle does.
-
-    last_seen : observed_at of its newest reading [us since 1970]
-    offline_since : when its unit stopped answering, or its newest reading if it is silent
-    errors : kind -> count, from its line
-    """
-
-    device: Meter | Vehicle
-    state: DeviceState
-    last_seen: int | None
-    offline_since: int | None
-    errors: dict[str, int]
-    note: str
-    line: str
-
-
-def device_figures(services: Services) -> list[DeviceFigure]:
-    """Every meter and vehicle, with its health."""
-    units: dict[str, tuple[str, UnitHealth]] = {}
-    for line in services.collector.lines() if services.collector else []:
-        for unit in line.units:
-            units[unit.device] = (line.id, unit)
-    newest: dict[str, int] = {}
-    for point, reading in services.store.latest().items():
-        newest[point.meter] = max(newest.get(point.meter, 0), to_us(reading.observed_at))
-    out = []
-    for device in services.installation.devices():
-        found = units.get(device.id)
-        line_id, own = found if found else ("", None)
-        seen = newest.get(device.id)
-        quiet = seen is not None and services.now() - seen > max(FRESH_CADENCES * cadence_us(device), CADENCE_US)
-        state: DeviceState = "never" if seen is None else "silent" if quiet else "ok"
-        offline = seen if quiet else None
-        if own is not None:
-            offline = own.offline_since or offline
-            if own.state in ("broken", "degraded"):
-                state = "broken" if own.state == "broken" else "degraded"
-        errors = dict(own.errors) if own else {}
-        out.append(DeviceFigure(device, state, seen, offline, errors, own.note if own else "", line_id))
-    return out
-
-
-VehicleActivity = Literal["driving", "charging", "parked", "silent", "unknown"]
-VEHICLE_SILENT_US = 24 * HOUR_US
-
-
-@dataclass(frozen=True, slots=True)
-class VehicleState:
-    """What a vehicle does, by its newest readings; what it used in a period, by its counters.
-
-    charge, fuel : [%]; odometer : [km]; distance, energy, fuel_used : amounts of the period [0.001 km, kWh, l]
-    """
-
-    vehicle: Vehicle
-    activity: VehicleActivity
-    last_seen: int | None
-    charge: float | None
-    fuel: float | None
-    odometer: float | None
-    distance: Amount
-    energy: Amount
-    fuel_used: Amount
-
-
-def vehicle_states(services: Services, vehicles: Sequence[Vehicle], period: Period) -> list[VehicleState]:
-    """The state of some vehicles of one site; one look into the store for all."""
-    names = ("state_of_charge", "fuel_level", "odometer", "speed", "charging", "engine_on", "battery_power")
-    points = [Point(vehicle.site, vehicle.id, name) for vehicle in vehicles for name in names]
-    latest = services.store.latest(points)
-    newest: dict[str, int] = {}
-    for point, reading in latest.items():
-        newest[point.meter] = max(newest.get(point.meter, 0), to_us(reading.observed_at))
-    counters = ("odometer", "charge_energy", "fuel_used")
-    measures = [
-        Measure(vehicle.site, "meter", vehicle.id, name, QUANTITIES[name].unit)
-        for vehicle in vehicles
-        for name in counters
-    ]
-    amounts = amounts_of(services, measures, period.start, period.end)
-    out = []
-    for i, vehicle in enumerate(vehicles):
-
-        def value(name: str, vehicle: Vehicle = vehicle) -> float | None:
-            reading = latest.get(Point(vehicle.site, vehicle.id, name))
-            return None if reading is None else reading.value
-
-        seen = newest.get(vehicle.id)
-        activity: VehicleActivity = "parked"
-        if seen is None:
-            activity = "unknown"
-        elif services.now() - seen > VEHICLE_SILENT_US:
-            activity = "silent"
-        elif (value("speed") or 0) > 1 or ((value("engine_on") or 0) > 0 and value("speed") is None):
-            activity = "driving"
-        elif (value("charging") or 0) > 0 or (value("charging") is None and (value("battery_power") or 0) > 500):
-            activity = "charging"
-        distance, energy, fuel_used = amounts[3 * i : 3 * i + 3]
-        out.append(
-            VehicleState(
-                vehicle,
-                activity,
-                seen,
-                value("state_of_charge"),
-                value("fuel_level"),
-                value("odometer"),
-                distance,
-                energy,
-                fuel_used,
-            )
-        )
-    return out
-
-
-@dataclass(frozen=True, slots=True)
-class BuildingFigure:
-    """A building in a list: the period, its own usual, and the difference [1]."""
-
-    building: Building
-    amount: Amount
-    usual: Amount
-    change: float | None
-    per_m2: float | None  # [unit/m2]
-
-
-def dated_value(values: Sequence[Dated], at: int) -> float | None:
-    """The value that holds at an instant, None before the first."""
-    held = [each for each in values if each.valid_from <= at]
-    return max(held, key=lambda each: each.valid_from).value if held else None
-
-
-def building_figures(services: Services, site: str, carrier: Carrier, period: Period) -> list[BuildingFigure]:
-    """The buildings of a site, furthest above their usual first; one look into the store for all."""
-    known = services.known.by_node(services.store)
-    buildings = [b for b in services.installation.buildings if b.site == site and carrier in known.get(b.id, ())]
-    measures = [measure_of(services, "building", building.id, carrier) for building in buildings]
-    now = amounts_of(services, measures, *period)
-    before = usual(services, measures, *period)
-    out = []
-    for building, amount_, usual_ in zip(buildings, now, before, strict=True):
-        area = dated_value(building.floor_area, period.start)
-        per_m2 = None if not area or amount_.in_units is None else amount_.in_units / area
-        out.append(BuildingFigure(building, amount_, usual_, change(amount_, usual_), per_m2))
-    return sorted(out, key=lambda each: -math.inf if each.change is None else each.change, reverse=True)
-
-
-def quality_days(services: Services, measure: Measure, period: Period) -> list[tuple[int, float | None]]:
-    """(start of the local day, coverage [1] or None where nothing is known) of each day: the quality strip."""
-    zone = zone_at(services, measure.node)
-    cuts = edges("day", period, zone)
-    days = grouped(services, [measure], cuts, zone)[0]
-    known = dict(zip(days.start.tolist(), days.coverage.tolist(), strict=True))
-    return [(start, known.get(start)) for start in cuts[:-1].tolist()]
+"""The figures that API and page show: plain functions, no HTTP. Import them from here."""
+
+from api.amounts import (
+    CARRIER_NAMES,
+    FLOW_CARRIERS,
+    LEAST_US,
+    SETTLE_US,
+    Amount,
+    Amounts,
+    Branch,
+    Comparison,
+    Scope,
+    amount,
+    amounts_by,
+    amounts_of,
+    carriers_of,
+    change,
+    check_steps,
+    compare,
+    grouped,
+    load_curve,
+    mean_power_w,
+    measure_of,
+    measure_of_main,
+    newest_end,
+    scope_of,
+    site_of,
+    tree,
+    usual,
+    zone_at,
+)
+from api.conversion import (
+    Converted,
+    convert,
+    cost,
+    factor_at,
+)
+from api.states import (
+    CADENCE_US,
+    FRESH_CADENCES,
+    VEHICLE_SILENT_US,
+    BuildingFigure,
+    DeviceFigure,
+    DeviceState,
+    PowerNow,
+    VehicleActivity,
+    VehicleState,
+    building_figures,
+    cadence_us,
+    dated_value,
+    device_figures,
+    power_now,
+    quality_days,
+    silent_after_us,
+    vehicle_states,
+)
+
+__all__ = [
+    "CADENCE_US",
+    "CARRIER_NAMES",
+    "FLOW_CARRIERS",
+    "FRESH_CADENCES",
+    "LEAST_US",
+    "SETTLE_US",
+    "VEHICLE_SILENT_US",
+    "Amount",
+    "Amounts",
+    "Branch",
+    "BuildingFigure",
+    "Comparison",
+    "Converted",
+    "DeviceFigure",
+    "DeviceState",
+    "PowerNow",
+    "Scope",
+    "VehicleActivity",
+    "VehicleState",
+    "amount",
+    "amounts_by",
+    "amounts_of",
+    "building_figures",
+    "cadence_us",
+    "carriers_of",
+    "change",
+    "check_steps",
+    "compare",
+    "convert",
+    "cost",
+    "dated_value",
+    "device_figures",
+    "factor_at",
+    "grouped",
+    "load_curve",
+    "mean_power_w",
+    "measure_of",
+    "measure_of_main",
+    "newest_end",
+    "power_now",
+    "quality_days",
+    "scope_of",
+    "silent_after_us",
+    "site_of",
+    "tree",
+    "usual",
+    "vehicle_states",
+    "zone_at",
+]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -59,11 +61,16 @@ class PatientProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Ends the live streams first, so that they do not hold up the end."""
+    """Ends the live streams first, so that they do not hold up the end; leaves signals to the composition root."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the composition root's; `should_exit = True` ends the server."""
+        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.services.live.close()
