@@ -13,6 +13,8 @@ spike               up or down, and within `LOOK` readings the counter goes on w
 rollover            falls, the counter's width is declared, and the energy it would mean is possible
 pending             no verdict yet, fewer than `LOOK` readings follow: left out until more have come
 reset, step back    falls to (nearly) zero, or elsewhere: the step has no energy and is a gap
+frozen              rises by more than is possible in the step, but not since the counter last moved: the
+                    readings that repeated it are left out, and the energy is spread over that time as over a gap
 jump                rises by more than physics allows: the step has no energy and is a gap
 swap                a dated fact gives the old counter's last and the new one's first figure: nothing is lost
 ==================  ============================================================================
@@ -190,7 +192,8 @@ class _Judge:
                 self.note("counter.spike", i, level, "a spike, left out", ahead - 1)
                 i = ahead
                 continue
-            if not (falls and self.rolls_over(i, level, since)) and not self.breaks(i, level, falls):
+            follows = self.rolls_over(i, level, since) if falls else self.catches_up(i, last, level)
+            if not follows and not self.breaks(i, level, falls):
                 break
             # i is taken as it is; up to the next dirty step the readings follow one another
             cursor = int(np.searchsorted(bad, i, side="right"))
@@ -246,6 +249,18 @@ class _Judge:
         self.note("counter.rollover", i, level, f"rolled over at {self.rollover:.10g}, {rise:.6g} {self.unit} used")
         return True
 
+    def catches_up(self, i: int, last: int, level: float) -> bool:
+        """Is the jump possible since the counter last moved? Then it was frozen: what it repeated is left out."""
+        other = np.flatnonzero((self.level[:last] != level) & self.keep[:last])
+        moved = int(other[-1]) + 1 if len(other) else 0
+        while not self.keep[moved]:
+            moved += 1
+        if moved == last or self.code[moved + 1 : last + 1].any() or not self.follows(i, level, int(self.at[moved])):
+            return False
+        self.keep[moved + 1 : i] = False
+        self.note("counter.frozen", i, level, f"stood still since {from_us(int(self.at[moved])):%Y-%m-%d %H:%M}Z")
+        return True
+
     def breaks(self, i: int, level: float, falls: bool) -> bool:
         if len(self.at) - 1 - i < LOOK:
             self.keep[i:] = False
@@ -285,7 +300,10 @@ def settled(at: I64, value: F64, limit: F64 | float, tick: float = TICK) -> NDAr
     finish = np.minimum.accumulate(finish[::-1])[::-1]
     inside = (index - begin >= 2 * LOOK + 2) & (finish - index >= LOOK + 2)
     rise = value - value[np.minimum(begin + LOOK, n - 1)]
-    return np.flatnonzero(inside & (rise > np.maximum(tick, np.abs(value) * FLOAT32)))
+    risen = rise > np.maximum(tick, np.abs(value) * FLOAT32)
+    moved = np.zeros(n, np.bool_)
+    moved[1:] = risen[:-1] & (value[1:] > value[:-1])  # a frozen stretch that ends later begins here or later
+    return np.flatnonzero(inside & risen & moved)
 
 
 def limits(at: I64, scales: Sequence[Scale], largest_step_per_s: float | None) -> F64:

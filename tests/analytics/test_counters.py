@@ -111,6 +111,13 @@ def test_a_jump_beyond_rated_power_counts_nothing():
     assert codes(curve) == ["counter.jump"]
 
 
+def test_what_a_frozen_counter_catches_up_is_spread_over_the_time_it_stood_still():
+    got, curve = used(series_of([500, 501, 502, *[502] * 12, 515, 516, 517, 518]), largest_step_per_s=2.0 / 900)
+    assert got.amount.tolist() == [1000] * 18
+    assert got.coverage.tolist() == [1.0] * 2 + [0.0] * 13 + [1.0] * 3
+    assert codes(curve) == ["counter.frozen"]
+
+
 def test_the_newest_reading_counts_only_when_it_can_be_judged():
     got, curve = used(series_of([500, 501, 502, 0]))
     assert got.amount.sum() == 2_000
