@@ -30,7 +30,7 @@ log = logging.getLogger("meterhall.modbus")
 
 Deliver = Callable[[list[Record]], Awaitable[None]]
 
-LONGEST_BACKOFF_S = 30.0
+LONGEST_BACKOFF_S = 10.0
 HAND_OVER_S = 0.25  # while the line is busy, records wait at most this long
 MOST_WAITING = 5000  # records; beyond it the line waits for the spool
 TROUBLE_SHARE = 0.2  # of a shared line's time, for units that failed at their last poll
@@ -338,6 +338,7 @@ class ModbusLine:
                 state.breaker.hurry(now)
                 slots = max(0, int((state.grid.next - now) / state.grid.period))
                 state.grid.next -= slots * state.grid.period
+        self._trouble_until = now
         self._rescheduled = True
 
     def _unit_is(self, state: _UnitState, what: State, note: str) -> None:
@@ -365,7 +366,8 @@ class ModbusLine:
 
     async def _open(self) -> None:
         """Connect, or wait before the next attempt: at most one a second, ever rarer, at random moments."""
-        ours = self._connection is not None and self._connection.alive  # given up by us, so the gateway is well
+        # given up by us: the gateway takes connections, so there is no reason to stay away for long
+        ours = self._was_silent or (self._connection is not None and self._connection.alive)
         self._drop_connection()
         wait = self._connect_at - self._monotonic()
         if wait > 0:
@@ -377,6 +379,7 @@ class ModbusLine:
         try:
             self._connection = await self._connect()
         except (OSError, TimeoutError) as error:
+            self._attempts += ours
             why = str(error) or "no answer"
             self._unreachable(f"cannot be reached: {why}; check address, network and power")
             return
