@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as AsgiScope
 
 from api.deps import READ, TheServices
-from api.errors import Busy, NotThere
+from api.errors import NotThere
 from api.figures import scope_of
 from api.page import building, charts, collector, meter, today, vehicles
 from api.page.attention import needs_of
@@ -311,8 +311,7 @@ async def get_live(request: Request, node: str, services: TheServices) -> Stream
     """The figures of this moment, whenever they change (server-sent events)."""
     view = view_of(request, services)
     points = [point for _, _, point in power_points(view, scope_of(services, node), node)]
-    if services.live.listeners >= services.limits.live_clients:
-        raise Busy("live figures", "have as many readers as they may", "the page goes on without them")
+    services.live.check_room()
 
     async def events() -> AsyncIterator[str]:
         yield "retry: 5000\n\n"

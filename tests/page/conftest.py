@@ -97,7 +97,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def address(services):
-    with served(services) as address:
+    with served(replace(services, live=LiveFeed())) as address:
         yield address
 
 
@@ -138,7 +138,7 @@ def serving(services):
 
     @contextmanager
     def serve(changed=None, **changes):
-        with served(replace(changed or services, **changes)) as address:
+        with served(replace(changed or services, **({"live": LiveFeed()} | changes))) as address:
             yield address
 
     return serve

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import uvicorn
-
 from api.app import create_app
 from api.known import KnownMeasures
 from api.page.routes import mount_page
 from api.services import Services
-from metering.clock import SECOND_US
+from api.serving import server_of
 from metering.quantity import Carrier
 from metering.site import Building, Dated, Installation, Meter, Name, Site, Vehicle
 
@@ -31,10 +29,9 @@ def app_of(services: Services):
 @contextmanager
 def served(services: Services) -> Iterator[str]:
     """API and page on a free loopback port; gives the address."""
+    server = server_of(app_of(services), port=0)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app_of(services), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()
     deadline = time.monotonic() + DEADLINE_S
@@ -46,7 +43,6 @@ def served(services: Services) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join(DEADLINE_S)
         listening.close()
 
@@ -81,9 +77,8 @@ class NoLedger:
 
 def newborn(services: Services, store: object) -> Services:
     """Nothing configured, nothing heard."""
-    return replace(
-        services, installation=Installation(), store=store, ledger=NoLedger(), collector=None, known=KnownMeasures()
-    )
+    bare = replace(services, installation=Installation(), ledger=NoLedger(), collector=None)
+    return replace(bare, store=store, known=KnownMeasures())
 
 
 def unheard(services: Services, store: object) -> Services:
@@ -97,6 +92,3 @@ def unheard(services: Services, store: object) -> Services:
         vehicles=(Vehicle("ev-1", "plant", Name("Car 1", "1号车"), "electric", "p", "mqtt://demo/ev-1"),),
     )
     return replace(services, installation=installation, store=store, ledger=NoLedger(), known=KnownMeasures())
-
-
-SILENCE_US = 3600 * SECOND_US

@@ -23,7 +23,7 @@ function timeSplits(data, width) {
   const span = data.to - data.from, most = Math.max(2, Math.floor(width / (span > 50 * 3600 ? 92 : 62)));
   if (data.grain === "month" || data.grain === "day") {
     const every = Math.max(1, Math.ceil(data.x.length / most));
-    return data.x.map((x, i) => (x + data.end[i]) / 2).filter((_, i) => i % every === 0);
+    return data.x.map((x, i) => (data.end ? (x + data.end[i]) / 2 : x)).filter((_, i) => i % every === 0);
   }
   const hours = [1, 2, 3, 4, 6, 12, 24, 48, 96, 168, 336, 672, 1344].find((h) => span / 3600 / h <= most) || 2688;
   const out = [];
