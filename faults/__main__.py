@@ -1,0 +1,71 @@
+"""Faults on purpose: is anything lost, doubled or invented?
+
+    python -m faults [--level ci|full] [--only NAME ...] [--seed N] [--list]
+
+Prints one table and writes a results file; the exit code is 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from faults.report import HEAD, Row, line_of, write_results
+from faults.scenarios import SCENARIOS, Context
+
+RESULTS = Path("faults-results")
+
+
+def main() -> int:
+    """Run the scenarios."""
+    parser = argparse.ArgumentParser(
+        prog="python -m faults", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--level", choices=("ci", "full"), default="ci", help="ci: minutes; full: hours")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only scenarios whose name begins so")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same faults")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that failed")
+    parser.add_argument("--list", action="store_true", help="name the scenarios")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for name, scenario in SCENARIOS.items():
+            print(f"{name:<24} {(scenario.__doc__ or '').splitlines()[0]}")
+        return 0
+    chosen = [name for name in SCENARIOS if not arguments.only or any(name.startswith(word) for word in arguments.only)]
+    if not chosen:
+        parser.error(f"no scenario begins so; there are: {', '.join(SCENARIOS)}")
+    print(f"level {arguments.level}, seed {arguments.seed}\n{HEAD}", flush=True)
+    rows: list[Row] = []
+    began = time.monotonic()
+    for name in chosen:
+        folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
+        started = time.monotonic()
+        try:
+            found = list(SCENARIOS[name](Context(folder, arguments.level, arguments.seed)))
+        except Exception as error:
+            traceback.print_exc()
+            found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
+        for row in found:
+            row.took_s = round((time.monotonic() - started) / len(found), 1)
+            print(line_of(row), flush=True)
+        rows += found
+        if arguments.keep and not all(row.passed for row in found):
+            print(f"    kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    took_s = time.monotonic() - began
+    failed, skipped = [row for row in rows if not row.passed], [row for row in rows if row.skipped]
+    path = arguments.results / f"faults-{arguments.level}-{time.strftime('%Y%m%dT%H%M%S')}.json"
+    write_results(path, rows, level=arguments.level, seed=arguments.seed, took_s=took_s)
+    print(f"{len(rows)} rows, {len(failed)} failed, {len(skipped)} not run, {took_s:.0f} s; {path}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
