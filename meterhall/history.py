@@ -38,8 +38,6 @@ def load_history(node: Node, bureau: Bureau, start: int, end: int) -> int:
             bar.update(task, completed=int(batch.at.max()) - start)
         bar.add_task("Computing consumption", total=None)
         node.deriver.rebuild()
-        node.store.checkpoint()
-        node.store.maintain(now_us())
     return stored
 
 
