@@ -37,6 +37,7 @@ from metering.health import LineHealth
 
 log = logging.getLogger("meterhall.mqtt")
 
+GATHER_S = 0.01  # the network thread gathers so long, lest both threads wake each other for every message
 KEEPALIVE_S = 10  # at most: paho notices a silent broker after two of these
 MAX_HELD = 100_000  # messages while paused; beyond it those of QoS 0 are dropped, and counted
 TAKEN_OVER = 142
@@ -133,7 +134,7 @@ class PahoSource:
             if self._scheduled or self._paused:
                 return
             self._scheduled = True
-        loop.call_soon_threadsafe(self._hand_over)
+        loop.call_soon_threadsafe(loop.call_later, GATHER_S, self._hand_over)
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -222,6 +222,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _read_packets(self, messages: list[Message]) -> None:
         view, end, pos = self._view, self._end, 0
         read, publish, generation, limit = mqtt5.read, PublishPacket, self.generation, self.config.max_payload
+        append, new = messages.append, tuple.__new__  # the hot path
         try:
             while pos < end:
                 try:
@@ -242,18 +243,17 @@ class _Connection(asyncio.BufferedProtocol):
                     payload, packet_id = packet.payload, packet.packet_id
                     if len(payload) > limit:
                         self.owner.counts["oversize"] += 1
-                    messages.append(
-                        Message(
-                            packet.topic,
-                            payload if len(payload) <= limit else payload[:KEPT_OF_OVERSIZE],
-                            packet_id or 0,
-                            1 if packet_id else 0,  # QoS 2 was not subscribed
-                            packet.duplicate,
-                            packet.retain,
-                            generation,
-                            len(payload) > limit,
-                        )
+                    fields = (
+                        packet.topic,
+                        payload if len(payload) <= limit else payload[:KEPT_OF_OVERSIZE],
+                        packet_id or 0,
+                        1 if packet_id else 0,  # QoS 2 was not subscribed
+                        packet.duplicate,
+                        packet.retain,
+                        generation,
+                        len(payload) > limit,
                     )
+                    append(new(Message, fields))
                 else:
                     self._control(packet)
         finally:

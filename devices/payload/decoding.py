@@ -7,6 +7,7 @@ read for certain goes the careful way. Both agree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -25,6 +26,9 @@ MAX_BARE = 256  # bytes of a bare value
 MAX_FAST = 4096  # bytes of a document that is not always read with care
 MAX_SKELETONS = 32  # of one topic
 DIGITS = b"0123456789.+-"
+
+_PLAIN_NUMBER = re.compile(rb"-?\d{1,15}(?:\.\d{1,15})?")
+_new: Callable[..., Any] = tuple.__new__  # of a NamedTuple, without its argument handling: the hot path
 
 _NO_DIGITS = {digit: None for digit in DIGITS}
 
@@ -162,8 +166,25 @@ def _out_of_range(slot: int, value: float, slots: Slots) -> tuple[str, str]:
 class BareDecoder(TopicDecoder):
     """A payload that is the value itself: `48211.3`, `"67"`, `yes`."""
 
+    def __init__(
+        self,
+        profile: str,
+        slots: Slots,
+        topic: TopicRule,
+        rules: tuple[Rule, ...],
+        time_of: TimeOf | None,
+        max_bytes: int,
+    ) -> None:
+        super().__init__(profile, slots, topic, rules, time_of, max_bytes)
+        field = rules[0].field if len(rules) == 1 else None
+        self._plain = field is not None and field.type == "number" and not field.split and not field.invalid
+
     def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         """See `TopicDecoder.decode`."""
+        if self._plain and not retained and _PLAIN_NUMBER.fullmatch(payload):
+            slot, numerator, denominator, shift, lowest, highest, _, _ = self._rules[0]
+            if lowest <= (number := float(payload) * numerator / denominator + shift) <= highest:
+                return _new(Decoded, ([(slot, received_at, number, False)], 0, []))  # type: ignore[no-any-return]
         if self.idle:
             return Decoded([], 0, [])
         if len(payload) > MAX_BARE:
@@ -284,7 +305,7 @@ class Plan(NamedTuple):
 
     decode: Callable[[bytes], Any]
     get: Callable[[Any], tuple[Any, ...]]  # the raw values, and the time last
-    rules: tuple[tuple[int, float, float, float, float, float, frozenset[str | float]], ...]
+    rules: tuple[tuple[int, float, float, float, float, float], ...]
     missing: int  # values that are null
 
 
@@ -315,18 +336,14 @@ class FlatDecoder(DocumentDecoder):
             return self._careful(payload, received_at, retained)
         time_of = self._time_of
         at = received_at if time_of is None else time_of(raws[-1], received_at)
-        values: list[tuple[int, int, float, bool]] = []
-        rejected: list[tuple[str, str]] = []
-        for raw, (slot, numerator, denominator, shift, lowest, highest, invalid) in zip(raws, rules, strict=False):
-            if invalid and raw in invalid:
-                missing += 1
-                continue
-            value = raw * numerator / denominator + shift
-            if lowest <= value <= highest:
-                values.append((slot, at, value, False))
-            else:
-                rejected.append(_out_of_range(slot, value, self.slots))
-        return Decoded(values, missing, rejected)
+        values = [
+            (slot, at, value, False)
+            for raw, (slot, numerator, denominator, shift, lowest, highest) in zip(raws, rules, strict=False)
+            if lowest <= (value := raw * numerator / denominator + shift) <= highest
+        ]
+        if len(values) < len(rules):  # something is out of range: say what
+            return DocumentDecoder.decode(self, payload, received_at, retained)
+        return _new(Decoded, (values, missing, []))  # type: ignore[no-any-return]
 
     def _learn(self, skeleton: bytes, document: Any, likely: tuple[Rule, ...]) -> None:
         time = self.topic.time
@@ -335,11 +352,11 @@ class FlatDecoder(DocumentDecoder):
         raws = [(rule, find(document, rule.field.paths[0])) for rule in likely]
         present = [rule for rule, raw in raws if type(raw) in (int, float)]
         nulls = sum(raw is None for _, raw in raws)
-        if not present or len(present) + nulls < len(likely):
+        if not present or len(present) + nulls < len(likely) or any(rule.invalid for rule in present):
             return
         paths = [rule.field.paths[0] for rule in present] + ([time.path] if time else [])
         decode = msgspec.json.Decoder(_structure(paths, time.path if time else None)).decode
-        self._plans[skeleton] = Plan(decode, _getter(paths), tuple(rule[:7] for rule in present), nulls)
+        self._plans[skeleton] = Plan(decode, _getter(paths), tuple(rule[:6] for rule in present), nulls)
 
 
 def _is_typical(skeleton: bytes, document: Any) -> bool:

@@ -18,7 +18,7 @@ _PER_UNIT = {"unix_s": 1_000_000, "unix_ms": 1000, "unix_us": 1}
 _CHINA = timezone(timedelta(hours=8))
 _GBT_KEYS = ("Year", "Month", "Day", "Hour", "Minute", "Second")
 
-_WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_WHOLE_SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
 _SECONDS = {f"{second:02}": second * SECOND_US for second in range(60)}
 _MAX_MINUTES = 256
 
@@ -52,15 +52,15 @@ def time_reader(rule: TimeRule, zone: str, ahead_us: int = AHEAD_US) -> TimeOf:
                     us = minute + second
                     if EARLIEST_US <= us <= received_at + ahead_us:
                         return us
-                instant = from_iso(raw)
+                instant, certain = from_iso(raw), True
                 if instant.tzinfo is None:
                     if text != "local":
                         raise Rejected(
                             "time", f'"{raw}" has no offset; if it is the site\'s local time: format = "local"'
                         )
-                    instant = _nearest(instant, site_zone, received_at)
+                    instant, certain = _nearest(instant, site_zone, received_at)
                 us = round(instant.timestamp() * 1e6)
-                if text == "rfc3339" and _WHOLE_SECONDS.fullmatch(raw):
+                if certain and _WHOLE_SECONDS.fullmatch(raw):
                     if len(minutes) >= _MAX_MINUTES:
                         minutes.clear()
                     minutes[raw[:17] + raw[19:]] = us - _SECONDS[raw[17:19]]
@@ -83,12 +83,15 @@ def time_reader(rule: TimeRule, zone: str, ahead_us: int = AHEAD_US) -> TimeOf:
     return read
 
 
-def _nearest(local: datetime, zone: ZoneInfo, received_at: int) -> datetime:
-    """A local time with its zone; of the two meanings in the hour that clocks go back, the one nearer to arrival."""
+def _nearest(local: datetime, zone: ZoneInfo, received_at: int) -> tuple[datetime, bool]:
+    """A local time with its zone, and whether it has but one meaning.
+
+    In the hour that clocks go back it has two: the one nearer to arrival is taken.
+    """
     first, second = local.replace(tzinfo=zone, fold=0), local.replace(tzinfo=zone, fold=1)
     if first.utcoffset() == second.utcoffset():
-        return first
-    return min(first, second, key=lambda meaning: abs(meaning.timestamp() * 1e6 - received_at))
+        return first, True
+    return min(first, second, key=lambda meaning: abs(meaning.timestamp() * 1e6 - received_at)), False
 
 
 def _from_digits(raw: str, per_unit: int) -> int:
