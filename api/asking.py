@@ -44,9 +44,14 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, text in {
+        400: "The body cannot be read",
         401: "No token, or a wrong one",
         403: "A page of another origin asked",
         404: "No such thing",
+        408: "The body took too long",
+        409: "The key was used for another body",
+        413: "The body is too large",
+        415: "Neither JSON nor NDJSON",
         421: "A foreign Host header",
         422: "Not to be served as asked",
         429: "Too much at once",
@@ -58,6 +63,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route: these, and those that every route has."""
     return {status: REFUSALS[status] for status in (401, *statuses, 421, 422, 503)}
+
+
+BODY = (400, 403, 408, 413)  # what a route with a body may answer besides
 
 
 def zone_or(services: Services, tz: str | None, site: str | None = None) -> ZoneInfo:

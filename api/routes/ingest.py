@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, HTTPException, Request
 from fastapi_problem.error import Problem
 
 from api import schemas
-from api.asking import REFUSALS, refusals
+from api.asking import BODY, refusals
 from api.batches import read_batch
 from api.deps import INGEST, TheServices
 from api.errors import Refused
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/v1", tags=["ingest"], dependencies=[INGEST])
 SOURCE = "ingest"
 KEYS = 10_000  # remembered Idempotency-Keys
 JSON, NDJSON = "application/json", "application/x-ndjson"
-BODY: dict[str, Any] = {
+BATCH: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -86,14 +86,8 @@ class Keys:
 
 @router.post(
     "/ingest",
-    responses={
-        **refusals(403, 429),
-        **{
-            status: {**REFUSALS[422], "description": text}
-            for status, text in ((409, "Key used for another body"), (413, "Too large"), (415, "Not JSON or NDJSON"))
-        },
-    },
-    openapi_extra=BODY,
+    responses=refusals(*BODY, 409, 415),
+    openapi_extra=BATCH,
 )
 async def ingest(
     request: Request,

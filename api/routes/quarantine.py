@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from api import schemas
-from api.asking import Tz, refusals, zone_or
+from api.asking import BODY, Tz, refusals, zone_or
 from api.deps import ADMIN, READ, TheServices
 from api.errors import NotThere
 from api.periods import iso
@@ -65,7 +65,7 @@ def get_quarantined(entry: EntryId, services: TheServices, tz: Tz = None) -> sch
     return schemas.QuarantinedPayload(**_fields(found, zone_or(services, tz)), text=text, hex=found.payload.hex())
 
 
-@router.post("/quarantine/replay", dependencies=[ADMIN], responses=refusals(403))
+@router.post("/quarantine/replay", dependencies=[ADMIN], responses=refusals(*BODY))
 def replay(asked: schemas.ReplayIn, services: TheServices) -> schemas.ReplayOut:
     """Try some payloads again, after the mapping or the profile was mended."""
     if services.collector is None or not hasattr(services.collector, "replay"):
