@@ -98,7 +98,13 @@ def lines_silent(
     return out
 
 
-def rises(nights: F64, least: F64, share: float, kind: NDArray[np.bool_] | None = None) -> Rise:
+def rises(
+    nights: F64,
+    least: F64,
+    share: float,
+    kind: NDArray[np.bool_] | None = None,
+    outdoor: F64 | None = None,
+) -> Rise:
     """Which meters stand above their own usual night, for two nights or more up to the last one.
 
     Parameters
@@ -107,62 +113,98 @@ def rises(nights: F64, least: F64, share: float, kind: NDArray[np.bool_] | None 
     least : float64 (meters,), a rise smaller than this is nothing [the values' unit]
     share : a rise smaller than this share of the usual is nothing [1]
     kind : bool (days,), compare a night with nights of its own kind, where there are enough of them
+    outdoor : float64 (days,), temperature of each night [degC]. Where a run begins on nights hotter or colder than
+        the nights it is compared with, the rise must be as large as the usual itself: it may be the weather's.
 
     Notes
     -----
-    A night is above the usual if it exceeds the highest of the nights before the run but one in
-    twenty, and their median by four robust deviations, both with a margin. So a meter that is irregular at
-    night asks for more than one that is steady.
+    A night is above the usual if it exceeds all but one in twenty of the nights before the run, and their
+    median by four robust deviations, both with a margin. So a meter that is irregular at night asks for more
+    than one that is steady. A run may be `LONGEST_RUN` nights long; nights without data end none.
     """
     meters, days = nights.shape
     first = np.full(meters, -1, np.int64)
     rise, usual = np.zeros(meters), np.full(meters, np.nan)
     kinds = np.zeros(days, np.bool_) if kind is None else kind
+    open_ = np.flatnonzero(_may_rise(nights, least))
     for start in range(max(days - LONGEST_RUN, FEWEST_NIGHTS), days - NIGHTS + 1):
-        open_ = np.flatnonzero(first < 0)
         if not len(open_):
             break
-        bar = np.full((len(open_), days - start), np.nan)
-        base = np.full((len(open_), days - start), np.nan)
-        for value in np.unique(kinds[start:]):
-            own = nights[np.ix_(open_, np.flatnonzero(kinds[:start] == value))]
-            few = np.sum(np.isfinite(own), axis=1) < FEWEST_NIGHTS
-            level, height = _bar(own, least[open_], share)
-            if few.any():
-                level_all, height_all = _bar(nights[open_][:, :start], least[open_], share)
-                level, height = np.where(few, level_all, level), np.where(few, height_all, height)
-            columns = kinds[start:] == value
-            base[:, columns], bar[:, columns] = level[:, None], height[:, None]
+        asked = max(share, 1.0) if outdoor is not None and _extreme(outdoor, start) else share
+        base, bar = _base_and_bar(nights[open_][:, :start], kinds[:start], kinds[start:], least[open_], asked)
         run = nights[open_][:, start:]
         known = np.isfinite(run)
-        above = (
-            np.all(~known | (run > bar), axis=1)
-            & (known.sum(axis=1) >= NIGHTS)
-            & known[:, 0]
-            & known[:, -7:].any(axis=1)
-        )
+        above = np.all(~known | (run > bar), axis=1) & (known.sum(axis=1) >= NIGHTS)
+        above &= known[:, 0] & known[:, -7:].any(axis=1)
         found = open_[above]
         first[found] = start
         if len(found):
             rise[found] = np.nanmedian((run - base)[above], axis=1)
             usual[found] = np.nanmedian(base[above], axis=1)
+            open_ = open_[~above]
     return Rise(first, rise, usual)
+
+
+def _may_rise(nights: F64, least: F64) -> NDArray[np.bool_]:
+    """Quick refusal of most meters: a run's nights stand above the lowest tenth of all nights by the least rise."""
+    days = nights.shape[1]
+    ordered, count = np.sort(nights, axis=1), np.sum(np.isfinite(nights), axis=1)
+    index = np.where(np.isfinite(nights), np.arange(days), -1)
+    newest = np.sort(index, axis=1)[:, -NIGHTS:]
+    last = np.take_along_axis(nights, np.maximum(newest, 0), axis=1).min(axis=1)
+    may = (count >= FEWEST_NIGHTS + NIGHTS) & (newest[:, 0] >= 0)
+    return np.asarray(may & (last > _quantile(ordered, count, 0.1) + least), np.bool_)
+
+
+def _extreme(outdoor: F64, start: int) -> bool:
+    """Are the first nights of a run hotter or colder than nearly all nights before it?"""
+    begin, before = outdoor[start : start + NIGHTS], outdoor[:start]
+    begin, before = begin[np.isfinite(begin)], before[np.isfinite(before)]
+    if not len(begin) or len(before) < FEWEST_NIGHTS:
+        return False
+    low, high = np.percentile(before, [5, 95])
+    return not low <= begin.mean() <= high
+
+
+def _base_and_bar(
+    before: F64, kinds_before: NDArray[np.bool_], kinds_run: NDArray[np.bool_], least: F64, share: float
+) -> tuple[F64, F64]:
+    """The usual, and the height above which a night is not usual, of each row and each night of the run."""
+    base, bar = np.full((2, len(before), len(kinds_run)), np.nan)
+    for value in np.unique(kinds_run):
+        own = before[:, kinds_before == value]
+        few = np.sum(np.isfinite(own), axis=1) < FEWEST_NIGHTS
+        level, height = _bar(own, least, share)
+        if few.any():
+            level[few], height[few] = _bar(before[few], least[few], share)
+        columns = kinds_run == value
+        base[:, columns], bar[:, columns] = level[:, None], height[:, None]
+    return base, bar
 
 
 def _bar(before: F64, least: F64, share: float) -> tuple[F64, F64]:
     """(median, height above which a night is not usual) of each row; NaN where there are too few nights."""
     count = np.sum(np.isfinite(before), axis=1)
-    enough = count >= FEWEST_NIGHTS
-    level, height = np.full(len(before), np.nan), np.full(len(before), np.nan)
-    if enough.any():
-        rows = before[enough]
-        middle = np.nanmedian(rows, axis=1)
-        spread = 1.4826 * np.nanmedian(np.abs(rows - middle[:, None]), axis=1)
-        high = np.nanpercentile(rows, 95, axis=1)
-        margin = np.maximum(least[enough], share * np.abs(middle))
-        level[enough] = middle
-        height[enough] = np.maximum(high + margin, middle + np.maximum(4 * spread, margin))
-    return level, height
+    ordered = np.sort(before, axis=1)
+    middle, high = _quantile(ordered, count, 0.5), _quantile(ordered, count, 0.95)
+    spread = 1.4826 * _quantile(np.sort(np.abs(before - middle[:, None]), axis=1), count, 0.5)
+    margin = np.maximum(least, share * np.abs(middle))
+    height = np.maximum(high + margin, middle + np.maximum(4 * spread, margin))
+    few = count < FEWEST_NIGHTS
+    middle[few], height[few] = np.nan, np.nan
+    return middle, height
+
+
+def _quantile(ordered: F64, count: NDArray[np.intp], q: float) -> F64:
+    """Quantile of the first `count` values of each sorted row, between ranks in proportion; NaN of none."""
+    rows = np.arange(len(ordered))
+    if ordered.shape[1] == 0:
+        return np.full(len(ordered), np.nan)
+    rank = q * np.maximum(count - 1, 0)
+    low = np.floor(rank).astype(np.intp)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    below = ordered[rows, low]
+    return np.asarray(below + (ordered[rows, high] - below) * (rank - low), np.float64)
 
 
 def onset(start: NDArray[np.int64], flow: F64, first_night: int, usual: float, rise: float) -> int:

@@ -120,10 +120,14 @@ def local_days(zone: str, at: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _local_us(zone: str, at: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Local clock reading as if it were UTC [us]; one zone look-up for each quarter hour that occurs."""
-    quarters, place = np.unique(at // QUARTER_US, return_inverse=True)
-    offsets = np.array([_offset(zone, int(q) * QUARTER_US) for q in quarters], np.int64)
-    return at + offsets[place]
+    """Local clock reading as if it were UTC [us]; one look into the zone a day, more on a day of change."""
+    days, place = np.unique(at // DAY_US, return_inverse=True)
+    begins = np.array([_offset(zone, int(day) * DAY_US) for day in days], np.int64)
+    ends = np.array([_offset(zone, int(day + 1) * DAY_US) for day in days], np.int64)
+    offsets = begins[place]
+    for i in np.flatnonzero((begins != ends)[place]):
+        offsets[i] = _offset(zone, int(at[i]))
+    return at + offsets
 
 
 @lru_cache(maxsize=200_000)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analytics import wording
 from analytics.attention import (
+    SILENT_CADENCES,
     Attention,
     Kind,
     Severity,
@@ -31,7 +32,7 @@ from metering.explain import Finding
 from metering.health import LineHealth
 from metering.quantity import CONSUMPTION, QUANTITIES, Carrier, Quality
 from metering.reading import IntervalSeries, Measure, Point, Reading
-from metering.site import Building, Device, Installation, Meter, Name, Vehicle
+from metering.site import Building, Device, Installation, Meter, Name, Site, Vehicle
 from storage.store import Store
 
 HISTORY_DAYS = 84  # nights and rests that a meter is compared with
@@ -93,6 +94,7 @@ class Attender:
         self._calendar_of = calendar_of or (lambda site: Workdays())
         self._nights: dict[Measure, dict[int, float]] = defaultdict(dict)
         self._longest: dict[Measure, tuple[int, int]] = {}  # longest rest, intervals it was found in
+        self._degc: dict[str, dict[int, float]] = {}  # nights' temperatures of each site
         self._read_at: int | None = None  # when the whole history was read
 
     def current(
@@ -135,7 +137,13 @@ class Attender:
             for unit in line.units
             if unit.offline_since is not None and (unit.breaker != "closed" or unit.state == "broken")
         }
-        down = np.array([device.id in dead and now - (dead[device.id] or 0) > DEAD_LEAST_US for device in devices])
+        overdue = now - latest > SILENT_CADENCES * cadence  # with a unit that does not answer, no need to wait
+        down = np.array(
+            [
+                device.id in dead and (bool(overdue[i]) or now - (dead[device.id] or 0) > DEAD_LEAST_US)
+                for i, device in enumerate(devices)
+            ]
+        )
         meters = [i for i, device in enumerate(devices) if isinstance(device, Meter)]
         gone = np.array([bool(silent[i] or down[i]) for i in meters], np.bool_)
         groups = lines_silent([line_of(devices[i]) for i in meters], gone, latest[meters])
@@ -186,7 +194,23 @@ class Attender:
                 recent[series.measure] = series
         if whole:
             self._read_at = now
+            self._degc = {site.id: self._night_temperatures(site, now) for site in self.installation.sites}
         return recent
+
+    def _night_temperatures(self, site: Site, now: int) -> dict[int, float]:
+        """Mean outdoor temperature of each night [degC], by local day since 1970; empty without a thermometer."""
+        for point in self.store.points():
+            if point.site == site.id and point.quantity == "outdoor_temperature":
+                rollup = self.store.rollup(point, (now - HISTORY_DAYS * DAY_US) // HOUR_US * HOUR_US, now, HOUR_US)
+                use = hours_of_day(site.timezone, rollup.start) < POWER.last
+                days, place = np.unique(local_days(site.timezone, rollup.start[use]), return_inverse=True)
+                mean = np.bincount(place, rollup.mean[use]) / np.maximum(np.bincount(place), 1)
+                return dict(zip(days.tolist(), mean.tolist(), strict=True))
+        return {}
+
+    def _outdoor(self, site: str, days: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        known = self._degc.get(site)
+        return np.array([known.get(int(day), np.nan) for day in days]) if known else None
 
     def _learn(self, series: IntervalSeries, whole: bool, now: int) -> None:
         measure = series.measure
@@ -229,7 +253,8 @@ class Attender:
             nights, days = self._matrix(own, zone, now)
             kind = None if night.hourly_least else calendar.of_days(days - 1)
             least = np.array([max(night.least, self._least(m)) for m in own])
-            found = rises(nights, least, night.share, kind)
+            outdoor = None if night.hourly_least else self._outdoor(site.id, days)
+            found = rises(nights, least, night.share, kind, outdoor)
             rows: dict[str, tuple[float, int]] = {}
             usual: dict[str, float] = {}
             for k in np.flatnonzero(found.first >= 0):

@@ -25,7 +25,7 @@ from analytics.edges import aligned, grid_edges, local_edges
 from analytics.facts import BEGIN, END, MIRROR
 from analytics.intervals import aggregate, empty, intervals
 from analytics.nodes import Part, combine, node_parts
-from metering.clock import DAY_US, HOUR_US, QUARTER_US
+from metering.clock import DAY_US, HOUR_US, QUARTER_US, to_us
 from metering.explain import Finding
 from metering.quantity import QUANTITIES, Carrier, Kind, Phase
 from metering.reading import IntervalSeries, Measure, Point, Series
@@ -37,6 +37,7 @@ FIRST, LAST = 0, 7_258_118_400_000_000  # 1970 to 2200: every instant a store is
 UNKNOWN_CADENCE_US = QUARTER_US  # of a point that is read too rarely to learn from
 PLAUSIBLE = 2.0  # a step of more than this times the rated power is a fault, not energy
 LONG_US = 50 * 366 * DAY_US  # of a span without bounds only the days with readings are of interest
+RECALL_DAYS = 7
 FINDINGS_KEPT = 200  # per counter
 
 
@@ -127,13 +128,14 @@ class Deriver:
         self._touched: dict[Point, list[Range]] = {}
         self._working: dict[Point, list[Range]] = {}
         self._findings: dict[Measure, list[Finding]] = {}
+        self._recalled = False
         self._since: dict[Measure, int] | None = None  # start of each measure's first interval
 
     # What is to be done
 
     def touch(self, point: Point, start_us: int, end_us: int) -> None:
         """Readings of `point` observed in [start_us, end_us] have come in; both ends included. Thread-safe."""
-        if point.phase != Phase.TOTAL or QUANTITIES[point.quantity].kind is not Kind.COUNTER:
+        if not self._counts(point):
             return
         with self._lock:
             rows = self._touched.setdefault(point, [])
@@ -143,6 +145,10 @@ class Deriver:
                 rows.append((start_us, end_us))
                 if len(rows) > 16:
                     self._touched[point] = merge(rows, HOUR_US)
+
+    @staticmethod
+    def _counts(point: Point) -> bool:
+        return point.phase == Phase.TOTAL and QUANTITIES[point.quantity].kind is Kind.COUNTER
 
     def pending(self) -> list[tuple[str, int, int]]:
         """What is not derived yet, to be kept with the store's state: (point's text form, start, end)."""
@@ -182,14 +188,29 @@ class Deriver:
         rows = [(measure, finding) for measure, found in list(self._findings.items()) for finding in found]
         return sorted(rows, key=lambda row: (int(row[1].data["at"]), row[0]))
 
+    def recall(self, now: int, days: int = RECALL_DAYS) -> None:
+        """Judge the counters of the last days again, for `findings`: nothing is written. Once after a start."""
+        begin = now - days * DAY_US
+        for point, reading in self.store.latest().items():
+            if not self._counts(point) or to_us(reading.observed_at) < begin:
+                continue
+            device = self.installation.by_id.get(point.meter)
+            if isinstance(device, Meter | Vehicle):
+                curve = self._curve(device, self.store.series(point, begin, LAST, margin=True))
+                self._keep_findings(self._measures_of(point)[0], begin, LAST, curve.findings)
+        self._recalled = True
+
     # Doing it
 
     def run_once(self, now: int) -> int:
         """Recompute what was touched; returns the interval rows written. What fails stays pending.
 
-        `now` [us since 1970] is not used by the arithmetic: intervals depend on readings alone.
+        `now` [us since 1970] is not used by the arithmetic: intervals depend on readings alone. The first run
+        after a start also recalls what was found of late (`recall`), if `now` is given.
         """
         with self._running:
+            if now and not self._recalled:
+                self.recall(now)
             with self._lock:
                 self._working, self._touched = self._touched, {}
             try:
@@ -366,7 +387,7 @@ class Deriver:
         for measure, rows in fresh.items():
             for row in rows:
                 groups[(row.start, row.end)].append(row.series)
-            self._keep_findings(measure, rows)
+                self._keep_findings(measure, row.start, row.end, row.findings)
         written = self._put("15min", groups)
         moved = {measure: span for measure, rows in fresh.items() if (span := self._move_first(since, measure, rows))}
 
@@ -485,11 +506,10 @@ class Deriver:
                     self._since[days.measure] = int(first.start[0]) if len(first) else int(days.start[0])
         return self._since
 
-    def _keep_findings(self, measure: Measure, rows: Sequence[_Fresh]) -> None:
-        kept = self._findings.get(measure, [])
-        for row in rows:
-            kept = [f for f in kept if not row.start <= int(f.data["at"]) < row.end]
-            kept += row.findings
+    def _keep_findings(self, measure: Measure, start: int, end: int, found: Iterable[Finding]) -> None:
+        """Replace what was found in [start, end)."""
+        kept = [f for f in self._findings.get(measure, ()) if not start <= int(f.data["at"]) < end]
+        kept += [f for f in found if start <= int(f.data["at"]) < end]
         kept.sort(key=lambda finding: int(finding.data["at"]))
         self._findings[measure] = kept[-FINDINGS_KEPT:]
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from meterhall.derive import Deriver, merge
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, to_us
 from metering.quantity import Carrier
-from metering.reading import IntervalSeries, Measure, Point, Series
+from metering.reading import IntervalSeries, Measure, Origin, Point, ReadingBatch, Series
 from metering.site import Building, Fact, Installation, Meter, Name, Site, Vehicle
+from storage.opening import open_store
 
 T0 = to_us(datetime(2026, 3, 28, tzinfo=UTC))
 IN, OUT = "active_energy_import", "active_energy_export"
@@ -144,6 +145,36 @@ def test_any_order_of_arrival_gives_the_same_bytes_as_one_rebuild(increments, zo
             deriver.restore(saved)
         deriver.run_once(0)
     assert live.table() == whole.table()
+
+
+def test_on_the_embedded_store_late_data_gives_the_bytes_of_one_rebuild_too(tmp_path):
+    world = installation(meter("main", "", role="grid"), meter("sub", parent="main"), zone="Asia/Shanghai")
+    at = T0 + np.arange(10 * 96) * QUARTER_US
+    value = {"main": np.cumsum(np.full(len(at), 0.37)), "sub": np.cumsum(np.full(len(at), 0.11))}
+    random = np.random.default_rng(4)
+    tables = []
+    for name, parts in (("whole", [np.arange(len(at))]), ("late", np.array_split(random.permutation(len(at)), 5))):
+        store = open_store(f"duckdb:///{tmp_path / name}.duckdb")
+        deriver = Deriver(world, store)
+        for rows in parts:
+            rows = np.sort(rows)
+            for one in ("main", "sub"):
+                zeros = np.zeros(len(rows), np.int32)
+                flags, origins = np.zeros(len(rows), np.uint8), (Origin("t", T0, "", ""),)
+                store.write(ReadingBatch((point(one),), zeros, at[rows], value[one][rows], flags, zeros, origins))
+                for a in at[rows]:
+                    deriver.touch(point(one), int(a), int(a))
+            deriver.run_once(0)
+        found = {r: store.intervals(sorted(store.measures()), r, 0, 2 * T0) for r in ("15min", "day")}
+        tables.append(
+            [
+                (r, s.measure, *(column.tobytes() for column in (s.start, s.end, s.amount, s.coverage, s.estimated)))
+                for r, rows in found.items()
+                for s in rows
+            ]
+        )
+        store.close()
+    assert len(tables[0]) == 8 and tables[0] == tables[1]
 
 
 def test_quarters_and_days_add_up_and_the_day_of_the_clock_change_has_23_hours():
