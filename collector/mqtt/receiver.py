@@ -37,6 +37,7 @@ BUFFER = 256 << 10  # bytes read from the socket at most at once
 OVERHEAD = 128 << 10  # bytes of a packet beside its payload: topic, properties
 PING_AFTER = 0.6  # of the keep-alive
 PONG_TIMEOUT_S = 10.0
+GOODBYE_S = 2.0
 FILTERS_PER_PACKET = 200
 MENDS = {
     132: 'the broker speaks no MQTT 5: set client = "paho"',
@@ -155,6 +156,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._end = 0  # bytes in the buffer
         self._skip = 0  # bytes of an oversize packet still to come
         self._paused = False
+        self._closing = False
         self._opened = self._received = self._sent = monotonic()
         self._ping_at: float | None = None
         self._pending: dict[int, tuple[str, ...]] = {}  # SUBSCRIBE packets under way
@@ -195,6 +197,8 @@ class _Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._received = monotonic()
         self._ping_at = None
+        if self._closing:  # not acknowledged, so it comes again
+            return
         if self._skip:
             nbytes = self._skip_over(nbytes)
         self._end += nbytes
@@ -424,14 +428,19 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     async def close(self) -> None:
-        """Say goodbye if still connected: the broker keeps the session."""
+        """Say goodbye if still connected: the broker keeps the session, and closes.
+
+        It must read our last acknowledgements first; closing on our side would have it throw them away.
+        """
         if self._transport is None or self._lost.is_set():
             return
         if not self._transport.is_closing():
+            if self._paused:
+                self._transport.resume_reading()
+            self._closing = True
             self._write(mqtt5.DisconnectPacket().write())
-            self._transport.close()
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(GOODBYE_S):
                 await self._lost.wait()
         except TimeoutError:
             self._transport.abort()
