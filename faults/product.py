@@ -105,7 +105,7 @@ class Product:
         except (OSError, http.client.HTTPException):
             return False
 
-    def wait_live(self, timeout_s: float = 30.0) -> float:
+    def wait_live(self, timeout_s: float = 120.0) -> float:
         """Wait for `/health/live`; seconds since the start."""
         wait_until(lambda: self.alive() or not self.running, timeout_s, "/health/live answers", every_s=0.005)
         if not self.running:
@@ -123,7 +123,7 @@ class Product:
         except (OSError, IndexError):
             return 0.0
 
-    def wait_connected(self, timeout_s: float = 20.0) -> None:
+    def wait_connected(self, timeout_s: float = 60.0) -> None:
         """Wait until every way in is ok."""
         wait_until(
             lambda: (lines := self.lines()) and all(line["state"] == "ok" for line in lines), timeout_s, "lines are ok"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from meterhall.derive import Deriver
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from storage.books import Books, State, decode_state
-from storage.files import OS_FILES
+from storage.files import OS_FILES, write_file
 from storage.ledger.ledger import Ledger
 from storage.opening import duckdb_url, open_store
 from storage.quarantine import Quarantine
@@ -88,10 +89,11 @@ def open_node(settings: Settings) -> Iterator[Node]:
             now_us,
             data,
         )
+        token, token_note = _admin_token(data)
         findings = (
             *getattr(store, "findings", ()),
             *(str(damage) for damage in spool.damage),
-            *(note for note in (quarantine.note, ledger.note) if note),
+            *(note for note in (quarantine.note, ledger.note, token_note) if note),
         )
         yield Node(
             settings,
@@ -104,7 +106,7 @@ def open_node(settings: Settings) -> Iterator[Node]:
             deriver,
             live,
             pipeline,
-            _admin_token(data),
+            token,
             findings,
         )
 
@@ -126,14 +128,19 @@ def _own_folder(data: Path, closing: contextlib.ExitStack) -> Path:
     return data
 
 
-def _admin_token(data: Path) -> str:
-    """The token that changing routes ask for; written at the first start, mode 0600."""
+def _admin_token(data: Path) -> tuple[str, str]:
+    """The token that changing routes ask for, and what was wrong with its file, if anything.
+
+    Written at the first start, mode 0600; one that is damaged is written anew, under the same name.
+    """
     path = data / "admin.token"
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_urlsafe(32) + "\n")
-    token = path.read_text(encoding="utf-8").strip()
-    if len(token) < 16:
-        raise ExplainedError(str(path), "holds no usable token", "delete it and start again; a new one is made")
-    return token
+    note = ""
+    with contextlib.suppress(FileNotFoundError):
+        token = path.read_bytes().decode("ascii", "replace").strip()
+        if re.fullmatch(r"[A-Za-z0-9_-]{16,}", token):
+            return token, ""
+        note = f"{path} held no usable token; a new one was made: who uses the old one reads it there again"
+        path.unlink()
+    token = secrets.token_urlsafe(32)
+    write_file(OS_FILES, path, f"{token}\n".encode())
+    return token, note

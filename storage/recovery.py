@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from google_crc32c import value as crc
+
 from metering.explain import ExplainedError
 from storage.files import Files, attempt, write_file
 from storage.frame import FIRST, VERSION, Frame, Hole, SegmentHead
@@ -17,6 +19,7 @@ from storage.segment import SUFFIX, Segment, examine, read_head
 
 log = logging.getLogger(__name__)
 
+NEWEST = "newest"  # the file that names the youngest segment with a group in it
 MOST_NOTES = 64  # damaged segments kept aside, the newest
 
 
@@ -75,6 +78,8 @@ class Damages:
         """Report a segment whose file is gone, and where it ended; `stored`: what stood before that is in the store."""
         size = max(0, gone.offset - FIRST)
         text = f"segment {gone.segment:08d} is gone with {size} bytes; how many records were in it is not known"
+        if gone.offset <= FIRST:
+            text = f"segment {gone.segment:08d}, the youngest, is gone; how many records were in it is not known"
         if stored:
             text = (
                 f"segment {gone.segment:08d} is gone; up to byte {gone.offset} it was stored already, "
@@ -110,6 +115,7 @@ class Recovered(NamedTuple):
     instance: bytes
     segments: list[Segment]
     torn_tails: int
+    newest: int  # number of the youngest segment there ever was, as far as known
 
 
 def recover(folder: Path, files: Files, damages: Damages, after: Position) -> Recovered:
@@ -144,9 +150,10 @@ def recover(folder: Path, files: Files, damages: Damages, after: Position) -> Re
         torn_tails += segment.torn > 0
         for hole in segment.holes:
             damages.report_hole(segment, hole)
-    _find_missing(segments, damages, after)
+    newest = _newest(files, folder, names)
+    _find_missing(segments, damages, after, newest)
     damages.read_notes()
-    return Recovered(instance, segments, torn_tails)
+    return Recovered(instance, segments, torn_tails, newest)
 
 
 def _head_of(files: Files, path: Path, number: int) -> SegmentHead | None:
@@ -185,7 +192,19 @@ def _instance(folder: Path, files: Files, names: list[str], seen: list[bytes]) -
     return instance
 
 
-def _find_missing(segments: list[Segment], damages: Damages, after: Position) -> None:
+def newest_note(number: int) -> bytes:
+    """What the file says that names the youngest segment: its number and that number's checksum."""
+    return b"%d %08x\n" % (number, crc(b"%d" % number))
+
+
+def _newest(files: Files, folder: Path, names: list[str]) -> int:
+    """The number in the file that names the youngest segment; 0 if there is none, or it is damaged."""
+    text = _read(files, folder / NEWEST, 64) if NEWEST in names else b""
+    number = re.match(rb"\d{1,9} ", text)
+    return int(number[0]) if number and text == newest_note(int(number[0])) else 0
+
+
+def _find_missing(segments: list[Segment], damages: Damages, after: Position, newest: int) -> None:
     before: Segment | None = None
     for segment in segments:
         gone = segment.previous
@@ -195,6 +214,8 @@ def _find_missing(segments: list[Segment], damages: Damages, after: Position) ->
     last = segments[-1].number if segments else 0
     if after.segment > last:
         damages.report_missing(after, stored=True)
+    if newest > max(last, after.segment):
+        damages.report_missing(Position(newest, FIRST))
 
 
 def unaccounted(files: Files, segment: Segment) -> dict[str, int]:

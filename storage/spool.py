@@ -24,10 +24,10 @@ from google_crc32c import extend as crc_extend
 from metering.clock import MINUTE_US, now_us
 from metering.explain import ExplainedError
 from metering.health import SpoolHealth
-from storage.files import OS_FILES, Files, attempt, write_all
+from storage.files import OS_FILES, Files, attempt, write_all, write_file
 from storage.frame import FIRST, Frame, Hole, Packed, Seal, pack, seal, seed_of, segment_head, unpack
 from storage.record import REPEATED, Position, Record, Wire
-from storage.recovery import Damage, Damages, Recovered, recover, unaccounted
+from storage.recovery import NEWEST, Damage, Damages, Recovered, newest_note, recover, unaccounted
 from storage.segment import SUFFIX, Segment
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Spool:
     def _take(self, found: Recovered, after: Position) -> None:
         self.instance, self._segments, self.torn_tails = found.instance, found.segments, found.torn_tails
         last = found.segments[-1].number if found.segments else 0
-        self._next = max(last, after.segment) + 1
+        self._next = max(last, after.segment, found.newest) + 1
         self._end = Position(last, found.segments[-1].end) if found.segments else START
         for segment in found.segments:
             _add(self._pending, segment.sources, 1)
@@ -260,6 +260,8 @@ class Spool:
         if not self.accepting:
             log.warning("spool: accepting again")
             self.accepting, self._note = True, ""
+        if segment.frames == 1:  # so that its loss would be noticed, though no later segment tells of it
+            attempt(write_file, self._files, self.folder / NEWEST, newest_note(segment.number))
         if segment.end >= self._segment_bytes:
             self._seal_segment()
         return end

@@ -477,3 +477,27 @@ def test_a_position_beyond_the_spool_reads_everything_again_rather_than_nothing(
     spool.append(group(1, 3))
     assert groups(spool, Position(7, 4000)) == [1] and spool.damage
     assert spool.append(group(2, 3)).position > Position(7, 4000)
+
+
+def test_the_loss_of_the_youngest_segment_is_told_though_no_later_one_tells_of_it():
+    disk, ends = filled()
+    after = ends[0]
+    name = FOLDER / f"{ends[-1].segment:08d}.spool"
+    assert after.segment < ends[-1].segment
+    del disk.entries[name]
+    spool = open_on(disk, after)
+    assert [damage.segment for damage in spool.damage] == [ends[-1].segment]
+    assert spool.append(group(50, 3)).position.segment > ends[-1].segment, "its number is not used again"
+    spool.close()
+    disk.locked = False
+    assert not open_on(disk, after).damage
+
+
+def test_a_damaged_note_of_the_youngest_segment_tells_nothing_wrong():
+    disk, ends = filled()
+    content = disk.data[disk.entries[FOLDER / "newest"]]
+    for at in range(len(content)):
+        for bit in range(8):
+            hurt = disk.clone()
+            hurt.data[hurt.entries[FOLDER / "newest"]][at] ^= 1 << bit
+            assert not open_on(hurt, ends[0]).damage

@@ -1,0 +1,309 @@
+"""Torn files: each file of a data folder cut, zero-tailed, bit-flipped, emptied or deleted, as power cuts and disks do.
+
+A small folder is built once, as kill -9 leaves it: readings of which the spool is rid, readings that are in the
+checkpointed file, in its write-ahead log, and messages that only the spool holds. Each trial damages a copy by
+seed, opens it, lets it drain, and compares: it starts by itself, nothing is invented, nothing is gone but what
+stood in the damaged bytes and nowhere else, what is gone is reported, and the books balance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collector.decoders import profile_protocols
+from devices.catalog import load_settings
+from devices.settings import Settings
+from faults.oracle import point_of
+from faults.product import BROKER, SITE, write_configuration
+from faults.report import Row
+from faults.values import SECOND_US, device_id, payload_of, values_of
+from meterhall.node import Node, open_node
+from storage.frame import FIRST, Frame
+from storage.record import Position, Record, Wire
+from storage.spool import START, Spool
+
+DEVICES = 8
+GROUP = 12  # messages
+STAGES = {"released": 14, "checkpointed": 6, "logged": 6, "spooled": 6}  # groups
+T0 = 1_767_225_600
+HOW = ("cut", "zero tail", "flip", "emptied", "deleted")
+Message = tuple[int, int]
+
+
+class Frames(NamedTuple):
+    """Where a commit group stands in its segment."""
+
+    start: int
+    end: int
+    messages: tuple[Message, ...]
+
+
+@dataclass
+class Image:
+    """The folder that is copied and damaged, and what is in it."""
+
+    settings: Settings
+    folder: Path
+    stages: dict[str, list[Message]] = field(default_factory=dict)
+    frames: dict[str, list[Frames]] = field(default_factory=dict)  # by segment file
+    files: dict[str, int] = field(default_factory=dict)  # name in the folder -> bytes
+
+    @property
+    def messages(self) -> set[Message]:
+        """Every message that is kept somewhere."""
+        return {message for stage in self.stages.values() for message in stage}
+
+    @property
+    def in_spool(self) -> set[Message]:
+        """Those that the spool still holds."""
+        return {message for frames in self.frames.values() for frame in frames for message in frame.messages}
+
+
+@contextlib.contextmanager
+def small_segments(segment_bytes: int = 6 << 10, recent_us: int = 0) -> Iterator[None]:
+    """Segments of a few groups, let go as soon as they are done with."""
+    from storage import spool
+
+    real, recent = Spool.open.__func__, spool.RECENT_US  # type: ignore[attr-defined]
+    Spool.open = classmethod(  # type: ignore[assignment, method-assign]
+        lambda cls, folder, **options: real(cls, folder, **{**options, "segment_bytes": segment_bytes})
+    )
+    spool.RECENT_US = recent_us
+    try:
+        yield
+    finally:
+        Spool.open, spool.RECENT_US = classmethod(real), recent  # type: ignore[assignment, method-assign]
+
+
+def records_of(messages: list[Message]) -> list[Record]:
+    """A commit group."""
+    stamp = (T0 + 86_400) * SECOND_US
+    return [
+        Record(Wire.MQTT, BROKER, f"{SITE}/{device_id(k)}", payload_of(k, n, T0), stamp + n, 0, n % 65_535 + 1)
+        for k, n in messages
+    ]
+
+
+def build(folder: Path) -> Image:
+    """The image."""
+    write_configuration(folder / "site", port=1, broker="mqtt://127.0.0.1:1", devices=DEVICES)
+    settings = load_settings(folder / "site", profile_ids=profile_protocols)
+    image = Image(settings, folder / "image")
+    number = 0
+    with small_segments(), open_node(settings) as node:
+        for stage, groups in STAGES.items():
+            image.stages[stage] = []
+            for _ in range(groups):
+                messages = [(i % DEVICES, number + i) for i in range(GROUP)]
+                number += GROUP
+                node.spool.append([*records_of(messages), Record(Wire.MQTT, BROKER, "x", b"?", 1, 0, 0)])
+                image.stages[stage] += messages
+            if stage != "spooled":
+                drain(node)
+                node.deriver.run_once((T0 + 86_400) * SECOND_US)
+            if stage in ("released", "checkpointed"):
+                node.store.checkpoint()
+            if stage == "released":
+                node.spool.release(node.pipeline.position)
+        shutil.copytree(settings.data, image.folder)
+    spool = image.folder / "spool"
+    image.frames = {path.name: _frames(path) for path in sorted(spool.glob("*.spool"))}
+    image.stages["released"] = [m for m in image.stages["released"]]
+    image.files = {
+        str(path.relative_to(image.folder)): path.stat().st_size
+        for path in sorted(image.folder.rglob("*"))
+        if path.is_file()
+    }
+    return image
+
+
+def drain(node: Node) -> None:
+    """Store everything that the spool holds."""
+    while node.pipeline.run_once():
+        pass
+
+
+def _frames(path: Path) -> list[Frames]:
+    """The groups of a segment, found by opening a copy of its folder."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "spool"
+        shutil.copytree(path.parent, copy)
+        spool = Spool.open(copy)
+        found, number = [], int(path.stem)
+        for segment in spool._segments:
+            if segment.number != number:
+                continue
+            for item in segment.stretch(spool._files, FIRST, segment.end):
+                assert isinstance(item, Frame)
+                records = next(iter(spool.read(Position(number, item.start))))[1]
+                found.append(
+                    Frames(item.start, item.end, tuple((int(r.key[-5:]), _number(r)) for r in records if r.key != "x"))
+                )
+        spool.close()
+    return found
+
+
+def _number(record: Record) -> int:
+    return int(record.payload.partition(b":")[2].partition(b",")[0]) - T0
+
+
+class Damage(NamedTuple):
+    """What is done to which file: bytes from `start` to `end` are not what they were."""
+
+    file: str
+    how: str
+    start: int
+    end: int
+    bit: int = 0
+
+
+def draw(image: Image, seed: int) -> Damage:
+    """The damage of one trial."""
+    rng = random.Random(seed)
+    kind = rng.choice(("spool", "spool", "store", "store", "other"))
+    names = [
+        name
+        for name in image.files
+        if (name.endswith(".spool")) == (kind == "spool") and (".duckdb" in name) == (kind == "store")
+    ]
+    name = rng.choice(names)
+    size = image.files[name]
+    how = rng.choice(HOW)
+    at = rng.randrange(size) if size else 0
+    if name.endswith(".duckdb") and how == "flip" and rng.random() < 0.5:
+        at = rng.randrange(min(size, 12 << 10))  # the headers
+    if how == "flip":
+        return Damage(name, how, at, at + 1, rng.randrange(8))
+    if how == "zero tail":
+        return Damage(name, how, at, size + rng.randrange(5000))
+    return Damage(name, how, at if how == "cut" else 0, size)
+
+
+def apply(folder: Path, damage: Damage) -> None:
+    """Hurt the file."""
+    path = folder / damage.file
+    data = bytearray(path.read_bytes())
+    if damage.how == "deleted":
+        path.unlink()
+        return
+    if damage.how == "flip":
+        if data:
+            data[damage.start] ^= 1 << damage.bit
+    elif damage.how == "zero tail":
+        data[damage.start :] = bytes(damage.end - damage.start)
+    else:
+        del data[damage.start :]
+    path.write_bytes(data)
+
+
+def may_be_gone(image: Image, damage: Damage) -> set[Message]:
+    """The messages that stood in the damaged bytes and nowhere else."""
+    path = Path(damage.file)
+    if path.suffix == ".spool":
+        spooled = set(image.stages["spooled"])
+        return {
+            message
+            for frame in image.frames[path.name]
+            if frame.end > damage.start and frame.start < damage.end
+            for message in frame.messages
+            if message in spooled
+        }
+    if path.name == "meterhall.duckdb":
+        return image.messages - image.in_spool
+    return set()
+
+
+def trial(image: Image, seed: int, folder: Path) -> tuple[Damage, dict[str, Any]]:
+    """One damage: what came of it; `wrong` holds what must not be."""
+    damage = draw(image, seed)
+    shutil.copytree(image.folder, folder)
+    wrong: list[str] = []
+    out: dict[str, Any] = {"wrong": wrong, "gone": 0, "invented": 0, "doubled": 0}
+    try:
+        apply(folder, damage)
+        began = time.monotonic()
+        with small_segments(), open_node(replace(image.settings, data=folder)) as node:
+            drain(node)
+            out["seconds"] = time.monotonic() - began
+            stored = _stored(node, out)
+            gone = image.messages - stored
+            out["gone"] = len(gone)
+            beyond = gone - may_be_gone(image, damage)
+            out["lost"] = len(beyond)
+            told = [*node.findings, *map(str, node.spool.damage), *getattr(node.store, "findings", ())]
+            if gone and not told and not node.spool.torn_tails:
+                wrong.append(f"{len(gone)} messages are gone and nobody says so")
+            if beyond:
+                wrong.append(f"{len(beyond)} messages are gone that stood elsewhere too: {sorted(beyond)[:3]}")
+            wrong += node.books.balance(node.spool.pending(node.pipeline.position))
+    except Exception as error:
+        wrong.append(f"{type(error).__name__}: {error}"[:300])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return damage, out
+
+
+def _stored(node: Node, out: dict[str, Any]) -> set[Message]:
+    """The messages all of whose values are stored; strange ones are counted."""
+    stored: Counter[Message] = Counter()
+    for point in node.store.points():
+        series = node.store.series(point, 0, 1 << 62)
+        k = int(point.meter[1:])
+        q = next((q for q in range(4) if point == point_of(k, q)), None)
+        n = series.at // SECOND_US - T0
+        if q is None or not np.array_equal(values_of(np.full(len(n), k), q, n), series.value):
+            out["invented"] += len(n)
+            continue
+        out["doubled"] += len(n) - len(set(n.tolist()))
+        stored.update((k, number) for number in n.tolist())
+    return {message for message, count in stored.items() if count == 4}
+
+
+def _work(arguments: tuple[Image, int, int, Path]) -> list[tuple[Damage, dict[str, Any]]]:
+    image, first, last, folder = arguments
+    logging.disable(logging.CRITICAL)
+    return [trial(image, seed, folder / f"trial-{seed}") for seed in range(first, last)]
+
+
+def torn_in_process(folder: Path, *, trials: int, seed: int, workers: int = 2) -> Row:
+    """Many trials, in a few processes."""
+    row = Row("torn files, in-process", "files")
+    image = build(folder)
+    step = 25
+    first = seed * 1_000_000
+    jobs = [(image, at, min(at + step, first + trials), folder) for at in range(first, first + trials, step)]
+    by_file: Counter[str] = Counter()
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for results in pool.imap_unordered(_work, jobs):
+            for damage, out in results:
+                row.count += 1
+                by_file[Path(damage.file).suffix or Path(damage.file).name] += 1
+                row.lost += out.get("lost", 0)
+                row.invented += out["invented"]
+                row.doubled += out["doubled"]
+                if "seconds" in out:
+                    row.recovered(out["seconds"])
+                row.missed += [f"{damage.file} {damage.how} at {damage.start}: {words}" for words in out["wrong"]]
+                row.notes["messages gone in the damaged bytes"] = (
+                    row.notes.get("messages gone in the damaged bytes", 0) + out["gone"] - out.get("lost", 0)
+                )
+    row.notes |= {"damaged": dict(by_file), "seed": seed}
+    row.notes["failures"] = len(row.missed)
+    return row
+
+
+assert START
