@@ -354,8 +354,14 @@ def usual(services: Services, measures: Sequence[Measure], start: int, end: int,
 
 
 def load_curve(services: Services, scope: Scope, node: str, name: str, period: Period) -> Amounts:
-    """The quarter hours of a period; mean power of a kWh measure is `mean_power_w`."""
-    return amounts_by(services, scope, node, name, period.start, period.end, "15min")
+    """The whole quarter hours of a period; mean power of a kWh measure is `mean_power_w`."""
+    return amounts_by(services, scope, node, name, *whole_quarters(services, period), "15min")
+
+
+def whole_quarters(services: Services, period: Period) -> Period:
+    """A period without the quarter hour that is under way: a part of it is no mean power."""
+    end = min(period.end, quarter_before(services.now() - SETTLE_US))
+    return Period(period.start, max(period.start, end))
 
 
 def mean_power_w(amounts: Amounts) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from api.amounts import (
     site_of,
     tree,
     usual,
+    whole_quarters,
     zone_at,
 )
 from api.conversion import (
@@ -103,5 +104,6 @@ __all__ = [
     "tree",
     "usual",
     "vehicle_states",
+    "whole_quarters",
     "zone_at",
 ]

@@ -87,8 +87,8 @@ def _add_mqtt(out: Decoders, device: Device, path: Path, settings: Settings) -> 
     for topic, decoder in decoders.items():
         if first is None:
             first = out.points.add_all([Point(device.site, device.id, *slot) for slot in decoder.slots])
-        if not decoder.idle:
-            _add(out, (Wire.MQTT, broker, topic), device, Named(decoder, first))
+        _add(out, (Wire.MQTT, broker, topic), device, Named(decoder, first))
+        if not decoder.idle:  # a topic of positions that are not wanted is known, but not asked for
             out.topics.setdefault(broker, []).append(topic)
 
 

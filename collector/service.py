@@ -131,6 +131,10 @@ class Collector:
         try:
             await asyncio.gather(door, *sources)
         finally:
+            for broker in self._brokers:
+                broker.pause()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._intake.drain(), 5.0)  # acknowledgements go out before we leave
             for task in sources:
                 task.cancel()
             await asyncio.gather(*sources, return_exceptions=True)

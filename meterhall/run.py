@@ -34,7 +34,7 @@ log = logging.getLogger("meterhall")
 
 OK, FAILED = 0, 1
 DERIVE_S = 5.0
-ATTEND_S = 60.0
+ATTEND_S = 20.0
 Announce = Callable[[str], None]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 
 from api.facts import applied
-from api.figures import Amounts, Scope, amounts_by, cadence_us, mean_power_w, measure_of
+from api.figures import Amounts, Scope, amounts_by, cadence_us, mean_power_w, measure_of, whole_quarters
 from api.page.numbers import typeset
 from api.page.times import day_said, month_said, said
 from api.page.view import View
@@ -56,8 +56,9 @@ def use_chart(view: View, scope: Scope, node: str, name: str, zoom: Period | Non
     zone = zone_of(view.zone)
     cuts = edges(grain, period, zone)
     starts, ends = cuts[:-1], cuts[1:]
-    this = amounts_by(view.services, scope, node, name, *period, grain, zone=zone)
     line = grain == "15min"
+    passed = whole_quarters(view.services, period) if line else period
+    this = amounts_by(view.services, scope, node, name, *passed, grain, zone=zone)
     value, found = placed(this, starts, line)
     estimated, _ = placed(this, starts, line, "estimated")
     coverage = np.full(len(starts), np.nan)
