@@ -98,6 +98,16 @@ def merge(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
     return out
 
 
+def few(ranges: Sequence[Range], most: int = 8) -> list[Range]:
+    """The same ranges merged over ever wider gaps until few are left: one long read is quicker than many short ones."""
+    gap = HOUR_US
+    out = merge(ranges, gap)
+    while len(out) > most:
+        gap *= 4
+        out = merge(out, gap)
+    return out
+
+
 class Deriver:
     """Keeps the intervals in the store up to date with its readings.
 
@@ -234,7 +244,7 @@ class Deriver:
         for point, rows in touched.items():
             if point in available:
                 for measure in self._measures_of(point):
-                    jobs[measure] += [(point, span) for span in merge(rows, HOUR_US)]
+                    jobs[measure] += [(point, span) for span in few(rows)]
         with ThreadPoolExecutor(2 if len(jobs) > 8 else 1) as pool:
             done = list(pool.map(lambda job: self._meter(job[0], job[1], available), jobs.items()))
         fresh = {measure: rows for measure, rows in zip(jobs, done, strict=True) if rows}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterhall.derive import Deriver, merge
+from meterhall.derive import Deriver, few, merge
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, to_us
 from metering.quantity import Carrier
 from metering.reading import IntervalSeries, Measure, Origin, Point, ReadingBatch, Series
@@ -94,7 +94,7 @@ INCREMENTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(
     INCREMENTS,
     st.sampled_from(["Europe/Berlin", "Asia/Shanghai", "Africa/Monrovia"]),
@@ -284,3 +284,10 @@ def test_what_was_decided_about_a_counter_can_be_asked_for():
 
 def test_ranges_that_touch_become_one():
     assert merge([(5, 6), (0, 2), (1, 3), (6, 8)]) == [(0, 3), (5, 8)]
+
+
+def test_many_scattered_touches_become_few_reads():
+    scattered = [(T0 + k * DAY_US, T0 + k * DAY_US + HOUR_US) for k in range(300)]
+    assert len(few(scattered)) <= 8
+    assert few(scattered)[0][0] == T0 and few(scattered)[-1][1] == scattered[-1][1]
+    assert few([(0, 1), (DAY_US, DAY_US + 1)]) == [(0, 1), (DAY_US, DAY_US + 1)]
