@@ -23,9 +23,10 @@ from analytics.attention import (
     rises,
     silent_since,
 )
-from analytics.counters import SWAP_SLACK_US, TICK
+from analytics.counters import SWAP_SLACK_US
 from analytics.edges import day_start, hours_of_day, local_date, local_days
 from analytics.facts import gauge_values
+from analytics.verdicts import TICK
 from analytics.workdays import Workdays
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, to_us
 from metering.explain import Finding

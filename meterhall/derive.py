@@ -20,11 +20,12 @@ import numpy as np
 
 from analytics import facts as dated
 from analytics.counters import SWAP_SLACK_US as SLACK
-from analytics.counters import TICK, Cadence, Curve, cumulative, learned_cadence, limits, settled, splice
+from analytics.counters import Cadence, Curve, cumulative, learned_cadence, limits, splice
 from analytics.edges import aligned, grid_edges, local_edges
 from analytics.facts import BEGIN, END, MIRROR
 from analytics.intervals import aggregate, empty, intervals
 from analytics.nodes import Part, combine, node_parts
+from analytics.verdicts import TICK, settled
 from metering.clock import DAY_US, HOUR_US, QUARTER_US, to_us
 from metering.explain import Finding
 from metering.quantity import QUANTITIES, Carrier, Kind, Phase

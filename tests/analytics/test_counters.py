@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.counters import Step, cumulative, learned_cadence, settled
+from analytics.counters import Step, cumulative, learned_cadence
 from analytics.edges import grid_edges
 from analytics.facts import scales, sources
 from analytics.intervals import curve_at, intervals
+from analytics.verdicts import settled
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US
 from metering.quantity import Quality
 from metering.reading import Measure, Point, Series
