@@ -11,6 +11,7 @@ import argparse
 import functools
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,22 @@ def make_small() -> None:
         duckdb_store.DuckDBStore.__init__, wal_limit="1MB"
     )
     assert opening  # the store is opened through it
+
+
+def bend_clock(offset: Path) -> None:
+    """The wall clock shows the true time and the seconds that a file holds; the monotonic clock is left alone."""
+    from metering import clock
+
+    seen, shift = -1, 0
+
+    def now_us() -> int:
+        nonlocal seen, shift
+        changed = offset.stat().st_mtime_ns
+        if changed != seen:
+            seen, shift = changed, round(float(offset.read_text()) * 1e6)
+        return time.time_ns() // 1000 + shift
+
+    clock.now_us = now_us
 
 
 def add_poison() -> None:
@@ -68,9 +85,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m faults.launch")
     parser.add_argument("--small", action="store_true", help=make_small.__doc__)
     parser.add_argument("--poison", action="store_true", help=add_poison.__doc__)
+    parser.add_argument("--clock", type=Path, metavar="FILE", help=bend_clock.__doc__)
     parser.add_argument("--toy", choices=sorted(TOYS))
     parser.add_argument("--config", required=True)
     arguments = parser.parse_args()
+    if arguments.clock:
+        bend_clock(arguments.clock)  # before anything else takes the clock's name
     if arguments.small:
         make_small()
     if arguments.poison:

@@ -33,16 +33,20 @@ def write_configuration(
     modbus_timeout_s: float = 0.5,
     meters: Sequence[str] = (),
     data: str = "data",
+    store_url: str = "",
+    timezone: str = "UTC",
 ) -> None:
     """A configuration folder: `devices` plain-JSON meters on one broker, and meters written out as TOML."""
     folder.mkdir(parents=True, exist_ok=True)
     main = [f'[data]\nfolder = "{data}"', f"[server]\nport = {port}", f"[modbus]\ntimeout_s = {modbus_timeout_s}"]
+    if store_url:
+        main.append(f'[store]\nurl = "{store_url}"')
     if broker:
         main.append("\n".join([f'[[broker]]\nid = "{BROKER}"\nurl = "{broker}"', *broker_lines]))
     if limits:
         main.append("\n".join(["[limits]", *limits]))
     (folder / "meterhall.toml").write_text("\n".join(main) + "\n")
-    site = [f'[[site]]\nid = "{SITE}"\nname = "Plant"\ntimezone = "UTC"\ncountry = "CN"']
+    site = [f'[[site]]\nid = "{SITE}"\nname = "Plant"\ntimezone = "{timezone}"\ncountry = "CN"']
     site += [
         f'[[meter]]\nid = "{device_id(k)}"\nname = "Device {k}"\ncarrier = "electricity"\nprofile = "plain_json"\n'
         f'connection = "mqtt://{BROKER}/{SITE}/{device_id(k)}"'

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import kill, modbus, wrong
+from faults import brokers, clocks, disks, flood, kill, modbus, operation, order, payloads, torn, wrong
 from faults.report import Row
 
 
@@ -50,9 +50,101 @@ def modbus_wrong(context: Context) -> Iterable[Row]:
     yield modbus.wrong_replies(context.folder, phase_s=context.count(3, 300))
 
 
+def torn_files(context: Context) -> Iterable[Row]:
+    """Every file of the data folder cut, zero-tailed, bit-flipped, emptied, deleted: in-process, and the real thing."""
+    yield torn.torn_in_process(context.sub("many"), trials=context.count(5_000, 100_000), seed=context.seed)
+    yield torn.torn_real(context.sub("real"), trials=context.count(100, 2_000), seed=context.seed)
+
+
+def failing_calls(context: Context) -> Iterable[Row]:
+    """Each write, sync, rename and open fails once: in-process for every n, and the real process under strace."""
+    yield disks.calls_in_process(context.sub("many"))
+    yield disks.calls_real(context.sub("real"), lives=context.count(40, 1_000), seed=context.seed)
+
+
+def full_disks(context: Context) -> Iterable[Row]:
+    """No room under the spool, and under the store."""
+    for under in ("spool", "store"):
+        yield disks.disk_full(context.sub(under), under=under, seed=context.seed, full_s=context.count(6, 60))
+
+
+def broker_away(context: Context) -> Iterable[Row]:
+    """The broker is absent at the start, restarted, killed, frozen."""
+    times = context.count(1, 50)
+    yield brokers.absent_at_start(context.sub("absent"), seed=context.seed, times=times)
+    yield brokers.restarted(context.sub("restarted"), seed=context.seed, times=context.count(3, 50))
+    yield brokers.power_cut_of_broker(context.sub("killed"), seed=context.seed)
+    yield brokers.frozen(context.sub("frozen"), seed=context.seed, times=times)
+
+
+def broker_odd(context: Context) -> Iterable[Row]:
+    """The network flaps, the broker's queue is full, our client id is used twice."""
+    yield brokers.flapping(context.sub("flapping"), seed=context.seed, seconds=context.count(20, 600))
+    yield brokers.queue_full(context.sub("queue"), seed=context.seed)
+    yield brokers.same_client_id(context.sub("twice"), seed=context.seed)
+
+
+def broker_tls(context: Context) -> Iterable[Row]:
+    """Three brokers that cannot be trusted get no credentials."""
+    yield from brokers.bad_tls(context.folder)
+
+
+def floods(context: Context) -> Iterable[Row]:
+    """One device at 1,000 times its rate, a million topics, a new field in each message."""
+    seconds = context.count(30, 600)
+    yield flood.flood(
+        context.folder, seconds=seconds, topics=1_000_000, seed=context.seed, judge_slope=context.level == "full"
+    )
+
+
+def payload_bombs(context: Context) -> Iterable[Row]:
+    """What a broken or hostile device may send: through every decoder, and over the wire."""
+    yield payloads.bombs_in_process(count=context.count(100_000, 10_000_000), seed=context.seed)
+    yield payloads.bombs_over_the_wire(context.folder, count=context.count(3_000, 100_000), seed=context.seed)
+
+
+def clock(context: Context) -> Iterable[Row]:
+    """Eight jumps of the wall clock."""
+    yield clocks.clock_jumps(context.folder, phase_s=context.count(5, 60))
+
+
+def any_order(context: Context) -> Iterable[Row]:
+    """Out of order, late, repeated, in conflict: sums as of the sorted run."""
+    for number in range(context.count(1, 5)):
+        yield order.any_order(context.sub(str(number)), count=1_000_000, seed=context.seed + number)
+
+
+def two_collectors(context: Context) -> Iterable[Row]:
+    """A second collector on one folder."""
+    yield operation.two_on_one_folder(context.folder, times=context.count(1, 100), seed=context.seed)
+
+
+def sigterm(context: Context) -> Iterable[Row]:
+    """SIGTERM under load."""
+    yield operation.sigterm(context.folder, times=context.count(5, 100), seed=context.seed)
+
+
+def backlog(context: Context) -> Iterable[Row]:
+    """Millions of readings wait in the spool at the start."""
+    yield operation.backlog(context.folder, readings=context.count(5_000_000, 43_000_000), seed=context.seed)
+
+
 SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
     "toys": wrong_toys,
     "kill": kills,
+    "torn": torn_files,
+    "calls": failing_calls,
+    "disk-full": full_disks,
+    "broker-away": broker_away,
+    "broker-odd": broker_odd,
+    "broker-tls": broker_tls,
     "modbus-dead": modbus_dead,
     "modbus-wrong": modbus_wrong,
+    "flood": floods,
+    "bombs": payload_bombs,
+    "clock": clock,
+    "order": any_order,
+    "two": two_collectors,
+    "sigterm": sigterm,
+    "backlog": backlog,
 }

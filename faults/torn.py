@@ -26,13 +26,13 @@ from collector.decoders import profile_protocols
 from devices.catalog import load_settings
 from devices.settings import Settings
 from faults.oracle import point_of
-from faults.product import BROKER, SITE, write_configuration
+from faults.product import BROKER, SITE, Product, write_configuration
 from faults.report import Row
 from faults.values import SECOND_US, device_id, payload_of, values_of
 from meterhall.node import Node, open_node
 from storage.frame import FIRST, Frame
 from storage.record import Position, Record, Wire
-from storage.spool import START, Spool
+from storage.spool import Spool
 
 DEVICES = 8
 GROUP = 12  # messages
@@ -306,4 +306,45 @@ def torn_in_process(folder: Path, *, trials: int, seed: int, workers: int = 2) -
     return row
 
 
-assert START
+def torn_real(folder: Path, *, trials: int, seed: int) -> Row:
+    """The same damages, and the process itself: it has to start, answer, store what it can, and end in good order."""
+    row = Row("torn files, real process", "files")
+    image = build(folder)
+    for number in range(trials):
+        damage = draw(image, seed * 1_000_000 + 500_000 + number)
+        product = Product(folder / f"real-{number}")
+        write_configuration(product.folder, port=product.port, broker="mqtt://127.0.0.1:1", devices=DEVICES)
+        shutil.copytree(image.folder, product.data)
+        apply(product.data, damage)
+        where = f"{damage.file} {damage.how} at {damage.start}"
+        row.count += 1
+        try:
+            with product:
+                product.start()
+                row.recovered(product.wait_live() - product.waited_for_cpu_s)
+                product.wait_drained(timeout_s=60)
+                ready = product.json("/health/ready")
+                row.expect(ready is not None, f"{where}: ready does not answer")
+                code = product.stop(60)
+                row.expect(code == 0, f"{where}: ended with {code}")
+            said = product.log
+            out: dict[str, Any] = {"invented": 0, "doubled": 0}
+            with open_node(replace(image.settings, data=product.data)) as node:
+                stored = _stored(node, out)
+                row.missed += [
+                    f"{where}: {words}" for words in node.books.balance(node.spool.pending(node.pipeline.position))
+                ]
+            row.invented += out["invented"]
+            row.doubled += out["doubled"]
+            gone = image.messages - stored
+            beyond = gone - may_be_gone(image, damage)
+            row.lost += len(beyond)
+            if beyond:
+                row.missed.append(f"{where}: {len(beyond)} messages are gone that stood elsewhere too")
+            if gone and not any(word in said for word in ("damaged", "is gone", "cannot be read", "lost")):
+                torn = damage.file.endswith(".spool") and damage.how in ("cut", "zero tail")
+                row.expect(torn, f"{where}: {len(gone)} messages are gone and nobody says so")
+        except Exception as error:
+            row.missed.append(f"{where}: {type(error).__name__}: {str(error)[-300:]}")
+        shutil.rmtree(product.folder, ignore_errors=True)
+    return row

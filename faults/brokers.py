@@ -1,0 +1,397 @@
+"""What a broker can do to us: absent, restarted, frozen, flapping, its queue full, our id used twice, bad TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as paho
+
+from faults.broker import Broker
+from faults.report import Row
+from faults.rig import Rig
+from faults.waiting import TooLate, wait_until
+
+CONNECTED_S = 5.0  # after the broker is up
+RATE = ("--rate", 300)
+
+
+def is_ok(rig: Rig) -> bool:
+    """Are all ways in ok?"""
+    lines = rig.product.lines()
+    return bool(lines) and all(line["state"] == "ok" for line in lines)
+
+
+def connects(rig: Rig) -> int:
+    """Connections that the broker accepted."""
+    return sum(line["connects"] for line in rig.product.lines())
+
+
+def note(rig: Rig) -> str:
+    """What is wrong with the first way in, in words."""
+    lines = rig.product.lines()
+    return lines[0]["note"] if lines else ""
+
+
+def absent_at_start(folder: Path, *, seed: int, times: int) -> Row:
+    """The broker comes up after the product."""
+    row = Row("broker absent at start", "starts")
+    for number in range(times):
+        with Rig(folder / str(number), seed=seed, devices=50) as rig:
+            rig.broker.stop()
+            rig.product.start()
+            live = rig.product.wait_live() - rig.product.waited_for_cpu_s
+            row.expect(live <= 5.0, f"the API is up after {live:.1f} s without a broker")
+            time.sleep(3.0)
+            status, body = rig.product.get("/health/ready")
+            row.expect(status == 200 and b"degraded" in body, f"ready says {status} {body[:80]!r} without a broker")
+            rig.broker.start()
+            began = time.monotonic()
+            wait_until(lambda rig=rig: is_ok(rig), 60, "connected")
+            row.recovered(time.monotonic() - began)
+            rig.publish(*RATE, "--count", 500)
+            rig.publishers[0].wait(60)
+            row.add(rig.settle())
+            row.count += 1
+    return row.expect(
+        (row.recovery_s or 0) <= CONNECTED_S + 2, f"connected {row.recovery_s:.1f} s after the broker was up"
+    )
+
+
+def restarted(folder: Path, *, seed: int, times: int) -> Row:
+    """The broker is stopped and started under load; it saves its sessions and queues."""
+    row = Row("broker restarted", "restarts")
+    with Rig(folder, seed=seed, devices=100) as rig:
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish(*RATE)
+        for _ in range(times):
+            time.sleep(2.0)
+            rig.broker.stop()
+            time.sleep(1.5)
+            rig.broker.start()
+            began = time.monotonic()
+            wait_until(lambda: is_ok(rig), 60, "connected again")
+            row.recovered(time.monotonic() - began)
+            row.count += 1
+        time.sleep(1.0)
+        row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
+        row.add(rig.settle())
+    return row.expect(
+        (row.recovery_s or 0) <= CONNECTED_S + 2, f"connected {row.recovery_s:.1f} s after the broker was up"
+    )
+
+
+def frozen(folder: Path, *, seed: int, times: int, freeze_s: float = 32.0) -> Row:
+    """The broker hangs without closing a connection: noticed within 30 s; nothing is lost when it goes on."""
+    row = Row("broker frozen", "freezes")
+    with Rig(folder, seed=seed, devices=100) as rig:
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish(*RATE)
+        for _ in range(times):
+            time.sleep(1.0)
+            rig.broker.freeze()
+            began = time.monotonic()
+            try:
+                wait_until(lambda: not is_ok(rig), freeze_s, "the freeze is noticed", every_s=0.1)
+                row.notes["noticed after [s]"] = round(time.monotonic() - began, 1)
+            except TooLate as late:
+                row.missed.append(str(late))
+            rig.broker.thaw()
+            began = time.monotonic()
+            wait_until(lambda: is_ok(rig), 60, "connected again")
+            row.recovered(time.monotonic() - began)
+            row.count += 1
+        row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
+        row.add(rig.settle())
+    return row
+
+
+class Proxy:
+    """A TCP proxy on loopback that cuts every connection when told to."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.accepted = 0
+        self._pairs: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+                server = socket.create_connection(("127.0.0.1", self._target), 2)
+            except OSError:
+                if self._server.fileno() < 0:
+                    return
+                continue
+            self.accepted += 1
+            self._pairs |= {client, server}
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            self._pairs.discard(end)
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for end in list(self._pairs):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
+        self.cut()
+
+
+def flapping(folder: Path, *, seed: int, seconds: float) -> Row:
+    """The network between broker and product is cut every 1 to 5 seconds."""
+    row = Row("network flapping", "cuts")
+    rng = random.Random(seed)
+    with Rig(folder, seed=seed, devices=100) as rig:
+        proxy = Proxy(rig.broker.port)
+        text = (rig.product.folder / "meterhall.toml").read_text()
+        (rig.product.folder / "meterhall.toml").write_text(text.replace(f":{rig.broker.port}", f":{proxy.port}"))
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish(*RATE)
+        began, before = time.monotonic(), proxy.accepted
+        while time.monotonic() - began < seconds:
+            time.sleep(rng.uniform(1.0, 5.0))
+            proxy.cut()
+            row.count += 1
+        rate = (proxy.accepted - before) / (time.monotonic() - began)
+        row.notes["connects a second"] = round(rate, 2)
+        row.expect(rate <= 1.05, f"{rate:.2f} connects a second; the target is 1")
+        healed = time.monotonic()
+        wait_until(lambda: is_ok(rig), 60, "connected again")
+        row.recovered(time.monotonic() - healed)
+        row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
+        row.add(rig.settle())
+        proxy.close()
+    return row
+
+
+def queue_full(folder: Path, *, seed: int) -> Row:
+    """The broker drops messages for us while we are away: what it dropped shows, everything else is there.
+
+    The broker's loss is not ours, and is counted apart. It must show: as a gap of the devices' cadence.
+    """
+    row = Row("broker's queue limit hit", "messages")
+    lines = ["max_queued_messages 200"]
+    with Rig(folder, seed=seed, devices=20, broker_lines=lines) as rig:
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish("--rate", 200, "--count", 2000, "--repeats", 0, "--in-turn")
+        rig.publishers[0].wait(60)
+        rig.product.wait_drained(2000)
+        rig.product.stop()
+        rig.publish("--rate", 0, "--count", 2000, "--repeats", 0, "--in-turn", "--start", 100)
+        rig.publishers[1].wait(60)
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish("--rate", 200, "--count", 2000, "--repeats", 0, "--in-turn", "--start", 200)
+        rig.publishers[2].wait(60)
+        rig.product.wait_drained(0, quiet_s=5.0)
+        rig.product.stop()
+        verdict = rig.examine()
+        ours, theirs = rig.ledger, 0
+        from faults.oracle import rows_of
+        from faults.values import SECOND_US
+
+        device, q, at, _, _ = rows_of(rig.product.data / "meterhall.duckdb", "plant")
+        stored = set(zip(device[q == 0].tolist(), (at[q == 0] // SECOND_US - rig.t0).tolist(), strict=True))
+        theirs = sum(1 for message in ours.acknowledged if message not in stored)
+        away = sum(1 for (_, n) in ours.acknowledged if 100 <= n < 200)
+        kept_outside = sum(1 for k, n in ours.acknowledged if not 100 <= n < 200 and (k, n) not in stored)
+        row.count = ours.messages
+    row.doubled, row.invented, row.lost = verdict.doubled, verdict.invented, kept_outside * 4
+    row.missed += verdict.unbalanced
+    row.notes = {"dropped by the broker": theirs, "published while away": away}
+    row.expect(theirs > 0, "the broker dropped nothing: the scenario proves nothing")
+    reported = [text for text in verdict.findings if "gap" in text]
+    row.notes["findings"] = reported
+    return row
+
+
+def same_client_id(folder: Path, *, seed: int) -> Row:
+    """A second client takes our session over again and again: we back off, and say which id."""
+    row = Row("same client id twice", "takeovers")
+    with Rig(folder, seed=seed, devices=50) as rig:
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        for _ in range(4):
+            rival = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="meterhall", protocol=paho.MQTTv5)
+            rival.connect("127.0.0.1", rig.broker.port, clean_start=False)
+            rival.loop_start()
+            time.sleep(0.5)
+            rival.disconnect()
+            rival.loop_stop()
+            row.count += 1
+            with contextlib.suppress(TooLate):
+                wait_until(lambda: is_ok(rig) or "client_id" in note(rig), 12, "back, or at war", every_s=0.1)
+        words = note(rig)
+        row.notes["note"] = words
+        row.expect('client_id "meterhall"' in words, f"the takeover is not told of: {words!r}")
+        before, began = connects(rig), time.monotonic()
+        time.sleep(10.0)
+        row.expect(connects(rig) - before <= 1, f"{connects(rig) - before} connects in 10 s of war")
+        wait_until(lambda: is_ok(rig), 60, "connected after the war", every_s=0.2)
+        row.recovered(time.monotonic() - began)
+        rig.publish(*RATE, "--count", 500)
+        rig.publishers[0].wait(60)
+        row.add(rig.settle())
+    return row
+
+
+def bad_tls(folder: Path) -> list[Row]:
+    """Three brokers that cannot be trusted: unknown authority, wrong name, expired. No credentials are sent to any."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for kind, name in (
+        ("unknown authority", "127.0.0.1"),
+        ("wrong name", "elsewhere.example"),
+        ("expired", "127.0.0.1"),
+    ):
+        row = Row(f"TLS: {kind}", "set-ups", count=1)
+        place = folder / kind.replace(" ", "-")
+        authority, certificate, key = certificates(place, name, expired=kind == "expired")
+        if kind == "unknown authority":
+            authority = certificates(place / "other", name)[0]
+        with listening(certificate, key) as (port, heard):
+            lines = ['username = "user"', f'password_file = "{secret(place)}"', f'ca_file = "{authority}"']
+            with Rig(
+                place, seed=1, devices=2, configuration={"broker": f"mqtts://127.0.0.1:{port}", "broker_lines": lines}
+            ) as rig:
+                rig.product.start().wait_live()
+                with contextlib.suppress(TooLate):
+                    wait_until(lambda rig=rig: "certificate" in note(rig), 20, "the refusal is told of", every_s=0.1)
+                words = note(rig)
+                row.notes["note"] = words
+                row.expect("certificate" in words, f"the refusal is not told of: {words!r}")
+                row.expect(rig.product.alive(), "the API is not up")
+                rig.product.stop()
+            row.expect(len(heard) > 0, "nobody tried to connect: the scenario proves nothing")
+            sent = sum(heard)
+            row.notes["bytes after the handshake"] = sent
+            row.expect(sent == 0, f"{sent} bytes were sent to a broker that cannot be trusted")
+        rows.append(row)
+    return rows
+
+
+def secret(place: Path) -> Path:
+    """A password file."""
+    path = place / "password"
+    path.write_text("a-secret-that-must-not-leave\n")
+    path.chmod(0o600)
+    return path
+
+
+def certificates(place: Path, name: str, *, expired: bool = False) -> tuple[Path, Path, Path]:
+    """An authority of our own, and a certificate with its key, made with openssl."""
+    place.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
+
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=faults",
+    )
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "b.key", "-out", "b.csr", "-subj", f"/CN={name}")
+    kind = "IP" if name[0].isdigit() else "DNS"
+    (place / "names").write_text(f"subjectAltName={kind}:{name}\n")
+    (place / "index.txt").touch()
+    (place / "ca.cnf").write_text(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\n"
+        "unique_subject=no\ncopy_extensions=none\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\n"
+        f"subjectAltName={kind}:{name}\n"
+    )
+    (place / "serial").write_text("01\n")
+    start, end = ("20200101000000Z", "20210101000000Z") if expired else ("20200101000000Z", "20991231000000Z")
+    openssl("ca", "-batch", "-config", "ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key", "-in", "b.csr",
+            "-out", "b.crt",
+            "-startdate", start, "-enddate", end, "-notext")  # fmt: skip
+    return place / "ca.crt", place / "b.crt", place / "b.key"
+
+
+@contextlib.contextmanager
+def listening(certificate: Path, key: Path) -> Iterator[tuple[int, list[int]]]:
+    """A TLS listener: its port, and for each connection how many bytes came after the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = socket.create_server(("127.0.0.1", 0))
+    heard: list[int] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            received = 0
+            client.settimeout(3)
+            with contextlib.suppress(OSError, ssl.SSLError), context.wrap_socket(client, server_side=True) as secure:
+                while data := secure.recv(4096):
+                    received += len(data)
+            heard.append(received)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield server.getsockname()[1], heard
+    finally:
+        server.close()
+
+
+def power_cut_of_broker(folder: Path, *, seed: int) -> Row:
+    """kill -9 of the broker: what it loses is its own loss; we double and invent nothing."""
+    row = Row("broker kill -9", "kills", count=1)
+    with Rig(folder, seed=seed, devices=100) as rig:
+        rig.product.start().wait_live()
+        rig.product.wait_connected()
+        rig.publish(*RATE)
+        time.sleep(2.0)
+        rig.broker.stop(signal.SIGKILL)
+        rig.broker.start()
+        began = time.monotonic()
+        wait_until(lambda: is_ok(rig), 60, "connected again")
+        row.recovered(time.monotonic() - began)
+        time.sleep(2.0)
+        rig.end_publishers()
+        verdict = rig.settle()
+    row.doubled, row.invented = verdict.doubled, verdict.invented
+    row.missed += verdict.unbalanced
+    row.notes["lost by the broker [readings]"] = verdict.lost
+    return row
+
+
+assert Broker
