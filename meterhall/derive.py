@@ -1,7 +1,7 @@
 """The one job that turns stored readings into intervals: counters of meters, then buildings and sites.
 
 Readings that come in `touch` their point and time. `run_once` recomputes what those readings can have
-changed, no more: from the last reading before them at which the curve is certain (`counters.settled`) to
+changed, no more: from the last reading before them at which the curve is certain (`verdicts.settled`) to
 the first such one after them. The result is byte for byte that of one computation over everything.
 
 The store keeps quarter hours ("15min") and local days ("day"). Days of a zone whose days begin on UTC
@@ -19,37 +19,22 @@ from typing import NamedTuple
 import numpy as np
 
 from analytics import facts as dated
-from analytics.counters import SWAP_SLACK_US as SLACK
-from analytics.counters import Cadence, Curve, cumulative, learned_cadence, limits, splice
+from analytics.counters import Cadence, Curve, splice
 from analytics.edges import aligned, grid_edges, local_edges
-from analytics.facts import BEGIN, END, MIRROR
+from analytics.facts import END, MIRROR
 from analytics.intervals import aggregate, empty, intervals
 from analytics.nodes import Part, combine, node_parts
-from analytics.verdicts import TICK, settled
-from metering.clock import DAY_US, HOUR_US, QUARTER_US, to_us
+from meterhall.curves import FIRST, LAST, Curves, Range
+from metering.clock import DAY_US, HOUR_US, to_us
 from metering.explain import Finding
-from metering.quantity import QUANTITIES, Carrier, Kind, Phase
-from metering.reading import IntervalSeries, Measure, Point, Series
+from metering.quantity import QUANTITIES, Kind, Phase
+from metering.reading import IntervalSeries, Measure, Point
 from metering.site import Device, Installation, Meter, Vehicle
 from storage.store import Store
 
-Range = tuple[int, int]
-FIRST, LAST = 0, 7_258_118_400_000_000  # 1970 to 2200: every instant a store is asked for
-UNKNOWN_CADENCE_US = QUARTER_US  # of a point that is read too rarely to learn from
-PLAUSIBLE = 2.0  # a step of more than this times the rated power is a fault, not energy
 LONG_US = 50 * 366 * DAY_US  # of a span without bounds only the days with readings are of interest
 RECALL_DAYS = 7
 FINDINGS_KEPT = 200  # per counter
-
-
-class _Window(NamedTuple):
-    """Readings around a touched time, and the quarters in which they are the whole truth."""
-
-    series: Series
-    start: int  # what may have changed: [start, end), whole quarters
-    end: int
-    valid_from: int  # the curve of these readings is exact in [valid_from, valid_to)
-    valid_to: int
 
 
 class _Fresh(NamedTuple):
@@ -70,22 +55,6 @@ class _Fresh(NamedTuple):
     @property
     def day_span(self) -> Range:
         return (FIRST, LAST) if self.whole else (int(self.day_edges[0]), int(self.day_edges[-1]))
-
-
-def device_cadence(device: Device) -> int | None:
-    """Configured cadence, else a Modbus meter's poll period [us]; None: learn it from the readings."""
-    if device.cadence_s:
-        return round(device.cadence_s * 1e6)
-    if isinstance(device, Meter) and device.connection.startswith("modbus"):
-        return round(device.poll_s * 1e6)
-    return None
-
-
-def device_largest_step(device: Device, quantity: str) -> float | None:
-    """Most energy a second can bring [kWh/s], from the rated power; None: not known."""
-    if not isinstance(device, Meter) or not device.rated_power_w or device.carrier != Carrier.ELECTRICITY:
-        return None
-    return PLAUSIBLE * device.rated_power_w / 3.6e6 if QUANTITIES[quantity].unit in ("kWh", "kvarh") else None
 
 
 def merge(ranges: Iterable[Range], gap: int = 0) -> list[Range]:
@@ -132,9 +101,7 @@ class Deriver:
         tick_of: Callable[[Point], float] | None = None,
     ) -> None:
         self.installation, self.store = installation, store
-        self._rollover_of = rollover_of or (lambda point: None)
-        self._cadence_of = cadence_of or (lambda point: None)
-        self._tick_of = tick_of or (lambda point: TICK)
+        self._curves = Curves(store, rollover_of, cadence_of, tick_of)
         self._lock, self._running = threading.Lock(), threading.Lock()
         self._touched: dict[Point, list[Range]] = {}
         self._working: dict[Point, list[Range]] = {}
@@ -207,7 +174,7 @@ class Deriver:
                 continue
             device = self.installation.by_id.get(point.meter)
             if isinstance(device, Meter | Vehicle):
-                curve = self._curve(device, self.store.series(point, begin, LAST, margin=True))
+                curve = self._curves.curve(device, self.store.series(point, begin, LAST, margin=True))
                 self._keep_findings(self._measures_of(point)[0], begin, LAST, curve.findings)
         self._recalled = True
 
@@ -268,14 +235,14 @@ class Deriver:
     def _meter(self, measure: Measure, rows: list[tuple[Point, Range]], available: set[Point]) -> list[_Fresh]:
         """Quarters of one counter around the touched times."""
         device = self._device(measure)
-        windows = [self._window(device, point, *span) for point, span in rows]
+        windows = [self._curves.window(device, point, *span) for point, span in rows]
         sources = dated.sources(device.facts, measure.name)
         out = []
         for start, end in merge((window.start, window.end) for window in windows):
             whole = [window for window in windows if window.valid_from <= start and end <= window.valid_to]
             if len(sources) == 1 and whole:
                 window = whole[0]
-                curve = self._curve(device, window.series)
+                curve = self._curves.curve(device, window.series)
             else:
                 curve = self._spliced(device, measure, sources, available, start, end)
             lo, hi = (int(curve.start[0]), int(curve.end[-1])) if len(curve) else (start, start)
@@ -307,87 +274,12 @@ class Deriver:
         for source in sources:
             point = Point(measure.site, measure.node, source.quantity)
             if point in available and source.start < end and start < source.end:
-                window = self._window(device, point, max(start, source.start, FIRST), min(end, source.end, LAST))
-                parts.append((source.start, source.end, self._curve(device, window.series)))
+                window = self._curves.window(device, point, max(start, source.start, FIRST), min(end, source.end, LAST))
+                parts.append((source.start, source.end, self._curves.curve(device, window.series)))
         return splice(parts)
 
     def _days(self, device: Device, start: int, end: int) -> np.ndarray:
         return local_edges(self.installation.timezone_of(device.id), start, end, "day")
-
-    def _curve(self, device: Device, series: Series) -> Curve:
-        point = series.point
-        return cumulative(
-            series,
-            cadence_us=self._cadence(device, point, series.at),
-            scales=dated.scales(device.facts, point.quantity),
-            facts=device.facts,
-            rollover=self._rollover_of(point),
-            largest_step_per_s=device_largest_step(device, point.quantity),
-            tick=self._tick_of(point),
-        )
-
-    def _cadence(self, device: Device, point: Point, at: np.ndarray) -> Cadence:
-        known = self._cadence_of(point) or device_cadence(device)
-        return known or learned_cadence(at, DAY_US, UNKNOWN_CADENCE_US)
-
-    def _window(self, device: Device, point: Point, a: int, b: int) -> _Window:
-        """Readings around [a, b], far enough to be certain of every quarter that readings there can have changed."""
-        tick = self._tick_of(point)
-        known = self._cadence_of(point) or device_cadence(device)
-        scales = dated.scales(device.facts, point.quantity)
-        step = device_largest_step(device, point.quantity)
-        swapped = [
-            (fact.valid_from - SLACK, fact.valid_from + SLACK) for fact in dated.swaps(device.facts, point.quantity)
-        ]
-        look = 2 * QUARTER_US + 24 * (known if isinstance(known, int) else QUARTER_US)
-        while True:
-            lo, hi = max(a - look, FIRST), min(b + look, LAST)
-            series = self.store.series(point, lo, hi, margin=True)
-            at = series.at
-            begins = not len(at) or at[0] >= lo or lo == FIRST
-            ends = not len(at) or at[-1] < hi or hi == LAST
-            if not len(at):
-                return _Window(series, _floor(a), _ceil(b + 1), BEGIN, END)
-            sure = np.zeros(len(at), np.bool_)
-            limit = limits(at, scales, step)
-            ia, ib = int(np.searchsorted(at, a)), int(np.searchsorted(at, b, side="right"))
-            sure[settled(at[:ia], series.value[:ia], limit[:ia], tick)] = True
-            sure[ib + settled(at[ib:], series.value[ib:], limit[ib:], tick)] = True
-            for first, last in swapped:
-                sure[(at >= first) & (at <= last)] = False
-            times = at[sure]
-            start = _floor(min(a, int(at[0]))) if begins else None
-            end = _ceil(max(b, int(at[-1])) + 1) if ends else None
-            left, right = times[times < a], times[times > b]
-            if len(left):
-                start = _floor(int(left[-1]))
-            if len(right):
-                end = _ceil(int(right[0]) + 1)
-            if start is not None and end is not None:
-                near = [span for span in swapped if span[0] < end and start < span[1]]
-                wider = min(a, *(span[0] for span in near), a), max(b, *(span[1] for span in near), b)
-                if wider != (a, b):  # the moment of a swap may move with these readings
-                    a, b = wider
-                    continue
-                sure_from, sure_to = times, int(times[-1]) if len(times) else BEGIN
-                if known is None:  # whole days, for their cadence
-                    start, end = self._learned_span(at, start, end)
-                    sure_from = times[times >= -(-int(at[0]) // DAY_US) * DAY_US]
-                    sure_to = min(sure_to, int(at[-1]) // DAY_US * DAY_US)
-                valid_from = BEGIN if begins else int(sure_from[0]) if len(sure_from) else END
-                valid_to = END if ends else sure_to
-                if valid_from <= start and end <= valid_to:
-                    return _Window(series, start, end, valid_from, valid_to)
-            look *= 4
-
-    @staticmethod
-    def _learned_span(at: np.ndarray, start: int, end: int) -> Range:
-        """The UTC days of a span, whose learned cadence may change, to the end of the last step begun in them."""
-        start, end = start // DAY_US * DAY_US, -(-end // DAY_US) * DAY_US
-        beyond = at[at >= end]
-        if len(beyond) and np.any((at >= end - DAY_US) & (at < end)):
-            end = max(end, _ceil(int(beyond[0])))
-        return start, end
 
     # Writing it
 
@@ -523,14 +415,6 @@ class Deriver:
         kept += [f for f in found if start <= int(f.data["at"]) < end]
         kept.sort(key=lambda finding: int(finding.data["at"]))
         self._findings[measure] = kept[-FINDINGS_KEPT:]
-
-
-def _floor(at: int) -> int:
-    return at // QUARTER_US * QUARTER_US
-
-
-def _ceil(at: int) -> int:
-    return -(-at // QUARTER_US) * QUARTER_US
 
 
 def _cut(series: IntervalSeries, start: int, end: int) -> IntervalSeries:
