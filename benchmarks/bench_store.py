@@ -145,8 +145,8 @@ def bulk(folder: Path) -> None:
     sealed = time.perf_counter() - wall - made - loaded
     figures = store.statistics()
     print(
-        f"history of 400 days, 120 points: {figures['rows']:,} rows written in {loaded:.1f} s, sealed in {sealed:.1f} s "
-        f"({time.process_time() - cpu:.1f} CPU-s with making them), {figures['bytes'] / figures['rows']:.2f} bytes a row"
+        f"400 days of 120 points: {figures['rows']:,} rows written in {loaded:.1f} s, sealed in {sealed:.1f} s, "
+        f"{time.process_time() - cpu:.1f} CPU-s with making them"
     )
     start = T0 + np.arange(400 * 96) * QUARTER_US
     zeros = np.zeros(len(start), np.int64)

@@ -11,28 +11,28 @@ from pathlib import Path
 
 import duckdb
 
-from storage.duckdb.opening import open_database, set_aside
+from storage.duckdb.opening import Settings, first_line, is_damage, mend, open_database
 from storage.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-# What the machine or the file can cause; anything else is a fault of ours, and shows itself.
-UNAVAILABLE = (
-    duckdb.IOException,
-    duckdb.FatalException,
-    duckdb.InternalException,
-    duckdb.OutOfMemoryException,
-    duckdb.ConnectionException,
-    duckdb.TransactionException,
-    duckdb.SerializationException,
-)
+# Faults of ours show themselves; anything else is what the machine or the file can cause. (A damaged block is
+# reported as the bare `duckdb.Error`.)
+OURS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError)
+
+
+def is_ours(error: duckdb.Error) -> bool:
+    """Whether an error of the engine is a fault in this program, not of the machine or the file."""
+    return isinstance(error, OURS)
+
+
 _PATIENCE_S = 60.0
 
 
 class Connections:
     """The file's connections. `findings` are the words on what was mended at each opening."""
 
-    def __init__(self, path: Path, config: dict[str, str | bool | int]) -> None:
+    def __init__(self, path: Path, config: Settings) -> None:
         self.path = path
         self.findings: list[str] = []
         self._config = config
@@ -42,6 +42,7 @@ class Connections:
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._generation = 0
         self._broken = False
+        self._damage = ""
         self._writer: duckdb.DuckDBPyConnection | None = open_database(path, config, self.findings)
 
     @property
@@ -68,12 +69,19 @@ class Connections:
             if self._writer is None:
                 raise StoreUnavailable(f"{self.path} is closed")
             self._readers += 1
+        cursor = None
         try:
-            yield self._cursor()
-        except UNAVAILABLE as error:
+            cursor = self._cursor()
+            yield cursor
+        except duckdb.Error as error:
+            if is_ours(error):
+                raise
             self.note(error)
             raise StoreUnavailable(str(error)) from error
         finally:
+            if cursor is not None:
+                with contextlib.suppress(duckdb.Error):
+                    cursor.abort()  # an unfinished result keeps its transaction open, and no checkpoint could run
             with self._gate:
                 self._readers -= 1
                 self._gate.notify_all()
@@ -95,29 +103,31 @@ class Connections:
 
     def note(self, error: BaseException) -> None:
         """Remember an error after which the engine does nothing more until it is opened again."""
-        if isinstance(error, duckdb.FatalException | duckdb.InternalException) or "invalidated" in str(error):
+        if is_damage(error) and not self._damage:
+            log.error("%s is damaged, and is mended before the next write: %s", self.path, error)
+            self._damage = first_line(error)
+            self._broken = True
+        elif isinstance(error, duckdb.FatalException) or "invalidated" in str(error):
             log.error("%s: the engine gave up: %s", self.path, error)
             self._broken = True
 
     def reopen(self) -> None:
-        """Close everything and open the file again. Raises StoreUnavailable if it cannot be opened now."""
+        """Close everything and open the file again, mended if it is damaged.
+
+        Raises StoreUnavailable if it cannot be opened now.
+        """
         with self._gate:
             if not self._gate.wait_for(lambda: self._readers == 0, _PATIENCE_S):
                 raise StoreUnavailable(f"{self.path}: readers have not ended in {_PATIENCE_S:g} s")
             self._shut()
             try:
+                if self._damage:
+                    mend(self.path, self._config, self._damage, self.findings)
                 self._writer = open_database(self.path, self._config, self.findings)
             except (duckdb.Error, OSError) as error:
                 raise StoreUnavailable(str(error)) from error
-            self._broken = False
+            self._broken, self._damage = False, ""
         log.info("%s: opened again", self.path)
-
-    def set_aside(self, why: str) -> None:
-        """Put the damaged file out of the way and start a new one."""
-        with self._gate:
-            self._shut()
-            set_aside(self.path, why, self.findings)
-            self._writer = open_database(self.path, self._config, self.findings)
 
     def close(self) -> None:
         """Close all connections, when the readers have ended."""

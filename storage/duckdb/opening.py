@@ -19,14 +19,17 @@ import duckdb
 from metering.clock import from_us
 from metering.explain import ExplainedError
 from storage.duckdb import schema
+from storage.duckdb.rescue import rescue
 
 log = logging.getLogger(__name__)
+
+Settings = dict[str, str | bool | int]
 
 _POSITION = re.compile(r"byte position (\d+)")
 _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 
 
-def settings(threads: int, memory_limit: str, wal_limit: str) -> dict[str, str | bool | int]:
+def settings(threads: int, memory_limit: str, wal_limit: str) -> Settings:
     """All settings, given in the connect call: the connection is locked, and refuses any later one."""
     return {
         "threads": threads,
@@ -41,7 +44,7 @@ def settings(threads: int, memory_limit: str, wal_limit: str) -> dict[str, str |
     }
 
 
-def open_database(path: Path, config: dict[str, str | bool | int], findings: list[str]) -> duckdb.DuckDBPyConnection:
+def open_database(path: Path, config: Settings, findings: list[str]) -> duckdb.DuckDBPyConnection:
     """A connection to the file, which is made if it is not there; appends to `findings` what was mended.
 
     A damaged write-ahead log is cut at its last whole entry, a copy of it kept aside: what it held beyond
@@ -53,6 +56,8 @@ def open_database(path: Path, config: dict[str, str | bool | int], findings: lis
         If another process holds the file, it may not be read or written, or a newer version wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _finish_mending(path)
+    _report_missing(path, findings)
     marker = Path(f"{path}.opening")
     if marker.exists() and path.exists() and _kills_its_reader(path, config):
         set_aside(path, "opening it ends the process", findings)
@@ -63,7 +68,9 @@ def open_database(path: Path, config: dict[str, str | bool | int], findings: lis
         _prepare(con, path)
     except duckdb.Error as error:
         con.close()
-        set_aside(path, _first_line(error), findings)
+        if not is_damage(error):
+            raise
+        set_aside(path, first_line(error), findings)
         con = duckdb.connect(str(path), config=config)
         _prepare(con, path)
     except ExplainedError:
@@ -76,22 +83,87 @@ def open_database(path: Path, config: dict[str, str | bool | int], findings: lis
 
 def set_aside(path: Path, why: str, findings: list[str]) -> None:
     """Rename a damaged database and its log out of the way, and say what is lost with it."""
-    aside = _free_name(path)
-    os.replace(path, aside)
-    wal = Path(f"{path}.wal")
-    if wal.exists():
-        os.replace(wal, f"{aside}.wal")
-    held = "what it held is not known"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        summary = json.loads(Path(f"{path}.summary").read_text())
-        newest = from_us(summary["newest"]).isoformat() if summary["newest"] is not None else "never"
-        held = f"at its last checkpoint it held {summary['rows']} readings, the newest of {newest}"
-        os.replace(f"{path}.summary", f"{aside}.summary")
+    aside, held = _free_name(path), _held(path)
+    _move(path, aside)
     findings.append(
         f"{path.name} was damaged ({why}); set aside as {aside.name}, a new one started; {held}; "
         "the spool replays what it still has"
     )
     log.error("%s", findings[-1])
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error tells of a file that is not as it was written."""
+    return isinstance(error, duckdb.SerializationException | duckdb.InternalException) or (
+        isinstance(error, duckdb.Error) and bool(re.search("corrupt|could not read enough bytes", str(error), re.I))
+    )
+
+
+def mend(path: Path, config: Settings, why: str, findings: list[str]) -> None:
+    """Put in the place of a damaged, closed database a new one with all that can be read of it; the old is kept.
+
+    Killed at any moment, the next opening begins again or finishes it.
+    """
+    fresh = Path(f"{path}.new")
+    for leftover in (fresh, Path(f"{fresh}.wal")):
+        leftover.unlink(missing_ok=True)
+    try:
+        with (
+            contextlib.closing(duckdb.connect(str(path), config=config)) as old,
+            contextlib.closing(duckdb.connect(str(fresh), config=config)) as new,
+        ):
+            _prepare(new, fresh)
+            lost = rescue(old, new)
+            new.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        log.error("%s: nothing could be saved: %s", path, error)
+        set_aside(path, why, findings)
+        return
+    fresh.chmod(0o600)
+    os.replace(fresh, f"{path}.mended")
+    aside = _free_name(path)
+    _move(path, aside)
+    os.replace(f"{path}.mended", path)
+    findings.append(
+        f"{path.name} was damaged ({why}); what could be read is in a new one; {lost}; kept as {aside.name}"
+    )
+    log.error("%s", findings[-1])
+
+
+def _finish_mending(path: Path) -> None:
+    mended = Path(f"{path}.mended")
+    if mended.exists():
+        if path.exists():
+            mended.unlink()
+        else:
+            os.replace(mended, path)
+
+
+def _report_missing(path: Path, findings: list[str]) -> None:
+    if path.exists() or not Path(f"{path}.summary").exists():
+        return
+    findings.append(f"{path.name} is missing, a new one started; {_held(path)}; the spool replays what it still has")
+    log.error("%s", findings[-1])
+    aside = _free_name(path)
+    for suffix in (".wal", ".summary"):
+        if Path(f"{path}{suffix}").exists():
+            os.replace(f"{path}{suffix}", f"{aside}{suffix}")
+
+
+def _held(path: Path) -> str:
+    try:
+        summary = json.loads(Path(f"{path}.summary").read_text())
+        newest = from_us(summary["newest"]).isoformat() if summary["newest"] is not None else "never"
+        return f"at its last checkpoint it held {int(summary['rows'])} readings, the newest of {newest}"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return "what it held is not known"
+
+
+def _move(path: Path, aside: Path) -> None:
+    os.replace(path, aside)
+    for suffix in (".wal", ".summary"):
+        if Path(f"{path}{suffix}").exists():
+            os.replace(f"{path}{suffix}", f"{aside}{suffix}")
 
 
 def write_summary(path: Path, rows: int, newest: int | None) -> None:
@@ -102,7 +174,7 @@ def write_summary(path: Path, rows: int, newest: int | None) -> None:
         os.replace(fresh, f"{path}.summary")
 
 
-def _connect(path: Path, config: dict[str, str | bool | int], findings: list[str]) -> duckdb.DuckDBPyConnection:
+def _connect(path: Path, config: Settings, findings: list[str]) -> duckdb.DuckDBPyConnection:
     wal = Path(f"{path}.wal")
     cut_at = None
     for _ in range(1000):
@@ -116,7 +188,7 @@ def _connect(path: Path, config: dict[str, str | bool | int], findings: list[str
                 ) from None
             if isinstance(error, duckdb.IOException) and _system_says_no(path):
                 raise ExplainedError(
-                    str(path), _first_line(error), "give the user of this process the right to read and write it"
+                    str(path), first_line(error), "give the user of this process the right to read and write it"
                 ) from None
             found = _POSITION.search(text)
             if "WAL" in text and wal.exists() and path.exists():
@@ -124,19 +196,19 @@ def _connect(path: Path, config: dict[str, str | bool | int], findings: list[str
                 if cut_at is not None and position >= cut_at:
                     position = 0  # cutting there did not help: its very start is wrong
                 if cut_at == 0:
-                    set_aside(path, _first_line(error), findings)
+                    set_aside(path, first_line(error), findings)
                     cut_at = None
                     continue
-                _cut_log(wal, position, first=cut_at is None, why=_first_line(error), findings=findings)
+                _cut_log(wal, position, first=cut_at is None, why=first_line(error), findings=findings)
                 cut_at = position
                 continue
             if "newer version" in text or "version number" in text:
                 raise ExplainedError(
-                    str(path), _first_line(error), "open it with the Meterhall that wrote it, or a later one"
+                    str(path), first_line(error), "open it with the Meterhall that wrote it, or a later one"
                 ) from None
             if not path.exists() or cut_at == -1:
                 raise
-            set_aside(path, _first_line(error), findings)
+            set_aside(path, first_line(error), findings)
             cut_at = -1
     raise ExplainedError(str(path), "cannot be opened nor mended", f"move {path.name} and {wal.name} away")
 
@@ -172,10 +244,8 @@ def _cut_log(wal: Path, position: int, *, first: bool, why: str, findings: list[
     if first:
         aside = _free_name(wal)
         shutil.copyfile(wal, aside)
-        findings.append(
-            f"{wal.name} was damaged at byte {position} of {size}; cut there, the damaged one kept as {aside.name}; "
-            "the spool replays what was behind it"
-        )
+        what = f"was damaged at byte {position} of {size} and is cut there" if position else f"cannot be used ({why})"
+        findings.append(f"{wal.name} {what}; kept as {aside.name}; the spool replays what it held beyond that")
         log.warning("%s (%s)", findings[-1], why)
     with wal.open("r+b") as file:
         file.truncate(position)
@@ -191,7 +261,7 @@ def _free_name(path: Path) -> Path:
     return name
 
 
-def _kills_its_reader(path: Path, config: dict[str, str | bool | int]) -> bool:
+def _kills_its_reader(path: Path, config: Settings) -> bool:
     """Whether opening the file crashes a process, tried in one of its own: ours did not outlive its last try."""
     code = (
         "import json, sys, duckdb\n"
@@ -212,5 +282,5 @@ def _system_says_no(path: Path) -> bool:
         return False
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]

@@ -206,6 +206,13 @@ _HOT_NEWEST = """
           FROM hot GROUP BY point) h JOIN origin o ON o.id = h.origin"""
 
 
+def read_small_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Read what nothing works without: an error shows now, not at the first write."""
+    con.execute("SELECT blob FROM state").fetchall()
+    con.execute("SELECT * FROM period").fetchall()
+    con.execute("SELECT * FROM measure").fetchall()
+
+
 def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Rows of each table, periods, and the oldest reading."""
     row = con.execute(
@@ -215,7 +222,9 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
                   least((SELECT min(observed_at) FROM hot), (SELECT min(observed_at) FROM sealed_reading
                          WHERE starts = (SELECT min(starts) FROM period)))"""
     ).fetchone()
+    used = con.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
     assert row
+    assert used
     names = (
         "rows_hot",
         "rows_sealed",
@@ -225,7 +234,7 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "intervals_15min",
         "intervals_day",
     )
-    return {**dict(zip(names, row, strict=False)), "oldest": row[7]}
+    return {**dict(zip(names, row, strict=False)), "oldest": row[7], "bytes_used": used[0]}
 
 
 def plain(column: Any) -> Any:

@@ -17,9 +17,9 @@ from metering.clock import DAY_US
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.duckdb import intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
-from storage.duckdb.connections import UNAVAILABLE, Connections
+from storage.duckdb.connections import Connections, is_ours
 from storage.duckdb.newest import FIRST_US, LAST_US, Newest
-from storage.duckdb.opening import settings, write_summary
+from storage.duckdb.opening import is_damage, settings, write_summary
 from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ class DuckDBStore:
         self._doubtful = False  # what memory says may differ from the file: load it again
         try:
             self._load()
-        except UNAVAILABLE as error:
-            self._connections.set_aside(str(error))
+        except duckdb.Error as error:
+            if not is_damage(error):
+                self._connections.close()
+                raise
+            self._connections.note(error)
+            self._connections.reopen()
             self._load()
 
     @property
@@ -121,9 +125,11 @@ class DuckDBStore:
                 con.begin()
                 yield con
                 con.commit()
-            except UNAVAILABLE as error:
-                self._doubtful = True
+            except duckdb.Error as error:
                 self._connections.roll_back(error)
+                if is_ours(error):
+                    raise
+                self._doubtful = True
                 raise StoreUnavailable(str(error)) from error
             except BaseException as error:
                 self._connections.roll_back(error)
@@ -216,12 +222,13 @@ class DuckDBStore:
     # --- what memory holds
 
     def _load(self) -> None:
-        """Read points, newest readings and the next numbers from the file."""
+        """Read points, newest readings and the next numbers from the file; damage of what all stands on shows here."""
         con = self._connections.writer
         newest = Newest()
         newest.add(queries.all_points(con))
         next_arrival, next_origin = queries.next_numbers(con)
         queries.fill_newest(con, newest)
+        queries.read_small_tables(con)
         with self._memory:
             self._newest = newest
             self._next_arrival, self._next_origin = next_arrival, next_origin
@@ -327,7 +334,7 @@ class DuckDBStore:
         with self._writing:
             try:
                 self._connections.writer.execute("CHECKPOINT")
-            except UNAVAILABLE as error:
+            except duckdb.Error as error:
                 self._connections.note(error)
                 raise StoreUnavailable(str(error)) from error
             with self._memory:
