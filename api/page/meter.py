@@ -23,7 +23,7 @@ from metering.quantity import CONSUMPTION, QUANTITIES, Carrier, Kind
 from metering.reading import Measure, Point
 from metering.site import Building, Fact, Meter
 
-STRIP_DAYS = 91
+STRIP_DAYS, STRIP_LEAST = 91, 14
 RAW_ROWS = 50
 MARKS = {"ok": "ok", "silent": "needs", "degraded": "needs", "never": "unknown", "broken": "broken"}
 
@@ -217,6 +217,8 @@ def quality_strip(view: View, measure: Measure) -> dict[str, Any]:
         share = view.share(coverage) if known else view.words("strip.nothing")
         cells.append({"kind": kind, "text": f"{day.text}: {share}", "day": day.text, "share": share, "href": view.link(
             f"/meters/{measure.node}", period="day", date=day.href)})  # fmt: skip
+    while len(cells) > STRIP_LEAST and cells[0]["kind"] == "none":  # before the meter's first reading
+        cells.pop(0)
     full = sum(cell["kind"] == "full" for cell in cells)
     return {
         "cells": cells,

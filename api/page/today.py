@@ -80,13 +80,15 @@ def sentence(view: View, compared: Comparison, carrier: Carrier, needs: int) -> 
     if this.value is None:
         head = words("today.nothing", period=label)
     else:
-        key = "today.so_far" if view.filters.is_now else "today.used"
+        stopped = view.stopped_at(this.period)
+        key = "today.until" if stopped else "today.so_far" if view.filters.is_now else "today.used"
         head = words(
             key,
             period=label,
             amount=typeset(this.in_units, this.unit),
             of=words(f"of.{carrier}"),
-            change=view.changed(compared.change, view.filters.compared_label(words)),
+            clock=stopped,
+            change=view.changed(compared.change, view.filters.compared_label(words), this.period),
         )
         if note := view.quality_note(this):
             head = words("today.noted", head=head, note=note)

@@ -24,6 +24,7 @@ from metering.site import Building, Meter, Site, Vehicle
 
 LEAST_COVERAGE = 0.95  # below it, the coverage is said beside the figure
 INTERVAL_STALE_US = 35 * MINUTE_US
+STOPPED_US = 60 * MINUTE_US  # figures that end so long ago say where they end
 
 
 class Figure(NamedTuple):
@@ -190,12 +191,17 @@ class View:
         until = shifted(stop, zone_of(self.zone), -shift)
         return this, Period(compared.start, max(compared.start + 1, min(compared.end, until)))
 
-    def changed(self, ratio: float | None, that: str) -> str:
-        """ ", 8 % less than last Tuesday by this hour", or "" where nothing can be said."""
+    def stopped_at(self, period: Period) -> str:
+        """The clock time at which the figures of a running period end, when that is not now; else nothing."""
+        late = self.filters.is_now and period.length > 1 and self.now - period.end > STOPPED_US
+        return said(period.end, self.now, self.zone, self.language) if late else ""
+
+    def changed(self, ratio: float | None, that: str, period: Period) -> str:
+        """Like ", 8 % less than last Tuesday by this hour"; nothing where nothing can be said."""
         if ratio is None:
             return ""
         key = "same" if abs(ratio) < 0.01 else "less" if ratio < 0 else "more"
-        suffix = "_by_now" if self.filters.is_now else ""
+        suffix = "" if not self.filters.is_now else "_by_then" if self.stopped_at(period) else "_by_now"
         return self.words(f"change.{key}{suffix}", percent=self.percent(ratio), that=that)
 
 

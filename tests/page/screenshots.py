@@ -56,7 +56,7 @@ def addresses(page: Page, url: str) -> dict[str, str]:
 
 
 def shoot(
-    browser: Browser, url: str, path: str, file: Path, width: int, theme: str, language: str, whole: bool
+    browser: Browser, url: str, path: str, file: Path, width: int, theme: str, language: str, whole: bool = True
 ) -> None:
     """One picture."""
     context = browser.new_context(viewport={"width": width, "height": WIDTHS[width]})
@@ -86,8 +86,8 @@ def small_plant() -> Iterator[tuple[Services, object]]:
         plant.fill_ledger(ledger)
         plant.fill_quarantine(quarantine)
         services = Services(
-            plant.installation(), store, ledger, quarantine, plant.DirectCollector(store), LiveFeed(), plant.TOKEN, folder,
-            plant.NOW - DAY_US, now=lambda: plant.NOW,
+            plant.installation(), store, ledger, quarantine, plant.DirectCollector(store), LiveFeed(), plant.TOKEN,
+            folder, plant.NOW - DAY_US, now=lambda: plant.NOW,
         )  # fmt: skip
         yield services, empty
 
