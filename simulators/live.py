@@ -173,9 +173,11 @@ async def run(
         try:
             if ready is not None:
                 ready()
-            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            waiting = {stopped, *tasks}
+            while not stopped.done():  # a task without anything to do ends at once, and the others go on
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             for task in (stopped, *tasks):
                 task.cancel()
