@@ -26,6 +26,8 @@ from meterhall.node import Node, open_node
 from meterhall.run import FAILED, on_signals, open_port, serve
 from metering.clock import DAY_US, QUARTER_US, now_us
 from metering.explain import ExplainedError
+from metering.reading import Point
+from metering.site import Meter
 from simulators.config import open_bureau
 
 BUREAU_FILES = ("meterhall.toml", "site.toml", "factors.toml", "story.toml")
@@ -104,7 +106,7 @@ async def _main(demo: Demo, sock: socket.socket, broker: Broker, days: int) -> i
     stop = asyncio.Event()
     on_signals(asyncio.get_running_loop(), stop)
     settings = read_settings(demo.config)
-    with open_node(settings) as node:
+    with open_node(settings, cadence_of=lambda point: _cadence(settings, point, demo.history_end)) as node:
         if not demo.history_loaded:
             await asyncio.to_thread(_load, node, demo, days)
         simulators = start_simulators(demo)
@@ -114,6 +116,14 @@ async def _main(demo: Demo, sock: socket.socket, broker: Broker, days: int) -> i
             )
         finally:
             await asyncio.to_thread(end, simulators)
+
+
+def _cadence(settings: Settings, point: Point, history_end: int) -> list[tuple[int, int]] | None:
+    """A polled meter: each 15 minutes in the history, at its poll period since; so a stop of the demo is a gap."""
+    device = settings.installation.by_id.get(point.meter)
+    if not isinstance(device, Meter) or not device.connection.startswith("modbus"):
+        return None
+    return [(0, QUARTER_US), (history_end, round(device.poll_s * 1e6))]
 
 
 def _load(node: Node, demo: Demo, days: int) -> None:

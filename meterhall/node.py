@@ -6,19 +6,23 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from analytics.counters import Cadence
 from api.live import LiveFeed
 from collector.decoders import Decoders, build_decoders
 from collector.pipeline import Pipeline
 from devices.settings import Settings
 from meterhall.derive import Deriver
+from meterhall.replacing import finish
 from metering.clock import now_us
 from metering.explain import ExplainedError
+from metering.reading import Point
 from storage.books import Books, State, decode_state
 from storage.files import OS_FILES, write_file
+from storage.formats import note_formats, refuse_newer
 from storage.ledger.ledger import Ledger
 from storage.opening import duckdb_url, open_store
 from storage.quarantine import Quarantine
@@ -49,8 +53,10 @@ class Node:
 
 
 @contextlib.contextmanager
-def open_node(settings: Settings) -> Iterator[Node]:
+def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | None] | None = None) -> Iterator[Node]:
     """Open the data folder of a configuration; one process at a time.
+
+    `cadence_of`: the expected spacing of a point's readings where it differs from the configured one.
 
     Raises
     ------
@@ -59,6 +65,8 @@ def open_node(settings: Settings) -> Iterator[Node]:
     """
     with contextlib.ExitStack() as closing:
         data = _own_folder(settings.data, closing)
+        refuse_newer(data)
+        finish(data)
         decoders = build_decoders(settings)
         url = settings.store_url or duckdb_url(data / "meterhall.duckdb")
         store = open_store(url, memory_limit=f"{settings.limits.store_memory_mb}MB")
@@ -73,7 +81,8 @@ def open_node(settings: Settings) -> Iterator[Node]:
         closing.callback(quarantine.close)
         ledger = Ledger.open(f"sqlite:///{data / 'ledger.sqlite'}")
         closing.callback(ledger.close)
-        deriver = Deriver(settings.installation, store, rollover_of=decoders.rollovers.get)
+        note_formats(data)
+        deriver = Deriver(settings.installation, store, rollover_of=decoders.rollovers.get, cadence_of=cadence_of)
         deriver.restore(state.touched)
         live = LiveFeed()
         pipeline = Pipeline(

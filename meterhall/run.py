@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
-
-import uvicorn
 
 from analytics.workdays import Workdays
 from api.app import App, create_app
 from api.page.routes import mount_page
 from api.services import Services
+from api.serving import server_of
 from collector.service import Collector
 from devices.settings import Settings
 from meterhall.attend import Attender
@@ -36,15 +34,6 @@ OK, FAILED = 0, 1
 DERIVE_S = 5.0
 ATTEND_S = 20.0
 Announce = Callable[[str], None]
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with our own signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are handled in `serve`."""
-        yield
 
 
 class Jobs:
@@ -154,9 +143,7 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
     known = calendars(node.settings)
     collector = Collector(node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
     app = make_app(node, collector, known, simulated=simulated)
-    server = Server(
-        uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3)
-    )
+    server = server_of(app, *sock.getsockname()[:2])
     jobs = Jobs(node, collector, lambda site: known[node.settings.installation.site(site).country])
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="server")
     collecting = asyncio.create_task(collector.run(), name="collector")

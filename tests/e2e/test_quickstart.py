@@ -80,7 +80,8 @@ def test_the_quickstart_works_word_for_word(shell, tmp_path):
     base = f"http://127.0.0.1:{port}"
     until(lambda: get(f"{base}/health/live"))
     latest = until(lambda: get(f"{base}/api/v1/latest"), 60)
-    assert {row["quantity"] for row in latest} >= {"active_power", "active_energy_import"}
+    points = {row["point"] for row in latest}
+    assert {"my-site/main-incomer/active_power/total", "my-site/main-incomer/active_energy_import/total"} <= points
 
     (tmp_path / "history.csv").write_text("time,kwh\n2020-01-01T00:00:00,1.5\n2020-01-01T01:00:00,2.5\n,\n")
     code, said = shell(import_)
