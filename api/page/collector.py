@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from api.page.numbers import count, typeset
-from api.page.view import Clause, View
+from api.page.view import Clause, View, line_name, source_name
 from metering.health import LineHealth, UnitHealth
 from storage.quarantine import readable
 
@@ -60,15 +60,13 @@ def book_table(view: View, snapshot: dict[str, Any], name: str) -> dict[str, Any
     def line(source: str, row: dict[str, Any]) -> dict[str, Any]:
         entries = {key: total_of(row.get(key)) for key in right}
         reasons = {
-            key: [
-                (view.words(f"reason.{r}") if view.words.has(f"reason.{r}") else r, count(n)) for r, n in v.items() if n
-            ]
-            for key, v in row.items()
-            if isinstance(v, dict)
+            key: [(reason_said(view, reason), count(n)) for reason, n in value.items() if n]
+            for key, value in row.items()
+            if isinstance(value, dict)
         }
         got = total_of(row.get(left))
         return {
-            "source": source,
+            "source": source_name(view, source) if row is not total else source,
             "left": count(got),
             "cells": [(key, count(entries[key]), reasons.get(key, [])) for key in used],
             "balanced": got == sum(entries.values()),
@@ -105,7 +103,7 @@ def sentence(view: View, books: dict[str, dict[str, Any]], lines: list[dict[str,
     key = "collector.balanced" if balanced else "collector.unbalanced"
     clauses = [Clause(words(key), "" if balanced else "#books")]
     if ill:
-        names = [line["id"] for line in ill]
+        names = [line["name"] for line in ill]
         clauses.append(Clause(words("collector.ill", n=len(ill), names=words.joined(names)), "#lines"))
     elif lines:
         clauses.append(Clause(words("collector.all_lines", n=len(lines))))
@@ -116,6 +114,7 @@ def line_of(view: View, line: LineHealth, names: dict[str, tuple[str, str]]) -> 
     """One way in."""
     return {
         "id": line.id,
+        "name": line_name(view, line),
         "kind": line.kind,
         "address": line.address,
         "state": line.state,
@@ -203,4 +202,4 @@ def quarantine_of(view: View) -> list[dict[str, Any]]:
 def reason_said(view: View, reason: str) -> str:
     """A reason in words, where it is one of ours."""
     key = "reason." + reason.replace(" ", "_")
-    return view.words(key) if view.words.has(key) else reason
+    return view.words(key) if view.words.has(key) else reason.replace("_", " ")

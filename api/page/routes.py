@@ -25,7 +25,7 @@ from api.page.attention import needs_of
 from api.page.meter import point_text
 from api.page.numbers import THIN
 from api.page.period import COMPARES, PERIODS, Filters
-from api.page.view import View, power_now, power_points
+from api.page.view import View, line_name, power_now, power_points
 from api.page.wording import LANGUAGES, pick_language, words
 from api.periods import Period, local_date, zone_of
 from api.services import Services
@@ -112,7 +112,7 @@ def degraded_line(view: View) -> str:
     status = view.services.collector
     if status is None:
         return ""
-    ill = [line.id for line in status.lines() if line.state in ("broken", "degraded")]
+    ill = [line_name(view, line) for line in status.lines() if line.state in ("broken", "degraded")]
     if not status.spool().accepting:
         return view.words("degraded.spool")
     return view.words("degraded.lines", n=len(ill), names=view.words.joined(ill)) if ill else ""

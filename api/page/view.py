@@ -18,6 +18,7 @@ from api.page.wording import Words
 from api.periods import Period, local_date, shifted, zone_of
 from api.services import Services
 from metering.clock import MINUTE_US, from_us, to_us
+from metering.health import LineHealth
 from metering.quantity import Carrier
 from metering.reading import Measure, Point
 from metering.site import Building, Meter, Site, Vehicle
@@ -203,6 +204,31 @@ class View:
         key = "same" if abs(ratio) < 0.01 else "less" if ratio < 0 else "more"
         suffix = "" if not self.filters.is_now else "_by_then" if self.stopped_at(period) else "_by_now"
         return self.words(f"change.{key}{suffix}", percent=self.percent(ratio), that=that)
+
+
+def line_name(view: View, line: LineHealth) -> str:
+    """A line's name for a person: what it serves; a broker keeps the name it was given."""
+    if line.kind != "modbus":
+        return line.id
+    by_id = view.services.installation.by_id
+    homes: dict[str, None] = {}
+    for unit in line.units:
+        device = by_id.get(unit.device)
+        building = by_id.get(device.building) if isinstance(device, Meter | Vehicle) else None
+        homes[view.name(building) if isinstance(building, Building) else view.name(view.site) if view.site else ""] = (
+            None
+        )
+    names = [name for name in homes if name]
+    return view.words.joined(names) if 0 < len(names) <= 2 else line.id if not names else names[0] + " …"
+
+
+def source_name(view: View, source: str) -> str:
+    """A book's source for a person."""
+    if source in ("history", "ingest", "import"):
+        return view.words(f"source.{source}")
+    status = view.services.collector
+    line = next((each for each in status.lines() if each.id == source), None) if status else None
+    return line_name(view, line) if line else source
 
 
 def power_points(view: View, scope: Scope, node: str) -> list[tuple[Meter, int, Point]]:

@@ -208,7 +208,7 @@ def test_what_is_not_there_is_a_404_page(client):
 def test_a_line_that_does_not_work_is_one_line_under_the_top_bar(client_of, services):
     ill = replace(services, collector=replace(services.collector, state="degraded"))
     html = client_of(ill).get("/").text
-    assert "1 line does not work: demo. Everything else runs on." in html
+    assert "1 line needs a look: demo. Everything else runs on." in html
 
 
 def test_language_and_theme_come_by_address_and_stay_by_cookie(client):
