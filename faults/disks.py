@@ -132,7 +132,7 @@ ERRORS = {"fdatasync": "EIO", "fsync": "EIO", "rename": "EIO", "openat": "EIO", 
 
 
 def calls_real(folder: Path, *, lives: int, seed: int) -> Row:
-    """The running product under strace, which lets its n-th sync, rename, open or write fail; half its lives end by kill."""
+    """The running product under strace, which lets its n-th sync, rename, open or write fail; half are killed."""
     row = Row("failing calls, real process", "lives")
     if shutil.which("strace") is None:
         return Row("failing calls, real process", skipped="strace is not installed: sudo apt-get install strace")

@@ -9,13 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
+from faults.observer import Observer
 from faults.product import SITE
 from faults.report import Row
 from faults.rig import Rig
 
-MOST_MB, LIVE_S = 500, 1.0
 WINDOW = 4000  # messages without acknowledgement
 
 
@@ -66,46 +64,6 @@ class Torrent:
         self._socket.close()
 
 
-class Observer:
-    """Measures memory and `/health/live` in a thread, until told to end."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig, self._stop = rig, threading.Event()
-        self.memory: list[tuple[float, float]] = []  # (time [s], MB)
-        self.live: list[float] = []  # [s]
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.25):
-            began = time.monotonic()
-            answered = self._rig.product.alive(10.0)
-            self.live.append(time.monotonic() - began if answered else 10.0)
-            self.memory.append((began, self._rig.product.memory_mb()))
-
-    def stop(self) -> None:
-        """End it."""
-        self._stop.set()
-        self._thread.join(20)
-
-    def judge(self, row: Row, *, judge_slope: bool) -> None:
-        """Peak, slope and the slowest answer into the row."""
-        times, sizes = np.array(self.memory).T
-        half = times >= times[0] + (times[-1] - times[0]) / 2
-        slope = float(np.polyfit((times[half] - times[0]) / 60, sizes[half], 1)[0]) if half.sum() > 2 else 0.0
-        row.notes |= {
-            "memory at most [MB]": round(float(sizes.max())), "slope in the second half [MB/min]": round(slope, 1),
-            "/health/live at the slowest [s]": round(max(self.live), 2),
-            "/health/live p99 [s]": round(float(np.quantile(self.live, 0.99)), 2),
-        }  # fmt: skip
-        row.expect(sizes.max() <= MOST_MB, f"memory reached {sizes.max():.0f} MB; the target is {MOST_MB}")
-        row.expect(max(self.live) < LIVE_S, f"/health/live took {max(self.live):.2f} s; the target is {LIVE_S:g} s")
-        if judge_slope:
-            later = times >= times[0] + 300
-            growth = sizes[later].max() / sizes[later][0] - 1 if later.sum() > 2 else 0.0
-            row.expect(growth <= 0.05, f"memory grew by {growth:.0%} after minute 5")
-
-
 def flood(folder: Path, *, seconds: float, topics: int, seed: int, judge_slope: bool = False) -> Row:
     """500 devices at their rate, one of them besides at a thousand times it, and the torrents."""
     row = Row("flood", "messages")
@@ -113,7 +71,8 @@ def flood(folder: Path, *, seconds: float, topics: int, seed: int, judge_slope: 
     with Rig(folder, seed=seed, devices=502, configuration=configuration) as rig:
         rig.product.start().wait_live()
         rig.product.wait_connected()
-        observer = Observer(rig)
+        assert rig.product.process is not None
+        observer = Observer(rig.product.process.pid, rig.product.port, folder)
         rig.publish("--rate", 100, "--in-turn", devices=500)  # one message a device each 5 s
         rig.publish("--rate", 200, "--first", 500, "--repeats", 0, devices=1)
         began, strangers, fields = (
@@ -151,7 +110,6 @@ def flood(folder: Path, *, seconds: float, topics: int, seed: int, judge_slope: 
         row.count = strangers.acknowledged + fields.acknowledged + rig.ledger.messages
         totals = rig.product.wait_drained(row.count, 600, quiet_s=15.0)
         row.recovered(time.monotonic() - flooded)
-        observer.stop()
         observer.judge(row, judge_slope=judge_slope)
         rig.product.stop()
         verdict = rig.examine()

@@ -21,7 +21,7 @@ POISON = b'"poison":1'
 
 
 def make_small() -> None:
-    """Segments of 64 KiB, a checkpoint each second, a write-ahead log of 1 MB: more events a minute to be killed in."""
+    """Segments of 16 KiB, a checkpoint each second, a write-ahead log of 1 MB: more events a minute to be killed in."""
     from collector import pipeline
     from storage import opening
     from storage.duckdb import store as duckdb_store
@@ -31,7 +31,7 @@ def make_small() -> None:
     real_open = Spool.open.__func__  # type: ignore[attr-defined]
 
     def small_spool(cls: type[Spool], folder: Path, **options: Any) -> Spool:
-        return real_open(cls, folder, **{**options, "segment_bytes": 64 << 10})
+        return real_open(cls, folder, **{**options, "segment_bytes": 16 << 10})
 
     Spool.open = classmethod(small_spool)  # type: ignore[assignment, method-assign]
     duckdb_store.DuckDBStore.__init__ = functools.partialmethod(  # type: ignore[method-assign, assignment]

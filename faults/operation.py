@@ -9,8 +9,9 @@ from pathlib import Path
 
 from collector.decoders import profile_protocols
 from devices.catalog import load_settings
-from faults.flood import MOST_MB, Observer
 from faults.ledger import Ledger
+from faults.observer import Observer
+from faults.oracle import examine
 from faults.product import BROKER, SITE, Product, write_configuration
 from faults.report import Row
 from faults.rig import Rig, first_time
@@ -102,25 +103,16 @@ def backlog(folder: Path, *, readings: int, seed: int) -> Row:
     spool.close()
     with product:
         product.start()
-        ready = product.wait_live() - product.waited_for_cpu_s
-        row.recovered(ready)
-
-        class Holder:
-            pass
-
-        holder = Holder()
-        holder.product = product  # type: ignore[attr-defined]
-        observer, began = Observer(holder), time.monotonic()  # type: ignore[arg-type]
+        row.recovered(product.wait_live())
+        ready = product.ready_s
+        assert product.process is not None
+        observer, began = Observer(product.process.pid, product.port, folder), time.monotonic()
         product.wait_drained(readings // 4, 900)
         row.notes["drained in [s]"] = round(time.monotonic() - began, 1)
         row.notes["readings a second"] = round(readings / (time.monotonic() - began))
-        observer.stop()
-        observer.judge(row, judge_slope=False)
+        observer.judge(row)
         product.stop()
-        from faults.oracle import examine
-
         verdict = examine(product.data, ledger, t0)
     row.add(verdict)
     row.expect(ready <= READY_S, f"the API was up after {ready:.1f} s; the target is {READY_S:g} s")
-    assert MOST_MB
     return row

@@ -21,6 +21,7 @@ import paho.mqtt.client as paho
 from devices.decoded import Decoder, Rejected
 from devices.payload.decoding import compile_payload
 from devices.payload.profile import load_mqtt_profile, mqtt_profiles
+from faults.observer import memory_mb
 from faults.product import SITE
 from faults.report import Row
 from faults.rig import Rig
@@ -215,7 +216,8 @@ def bombs_over_the_wire(folder: Path, *, count: int, seed: int) -> Row:
         client.loop_stop()
         row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
         rig.product.wait_drained(rig.ledger.messages + row.count, 120)
-        row.notes["memory [MB]"] = round(rig.product.memory_mb())
+        assert rig.product.process is not None
+        row.notes["memory [MB]"] = round(memory_mb(rig.product.process.pid))
         rig.product.stop()
         verdict = rig.examine()
     row.lost, row.doubled = verdict.lost, verdict.doubled

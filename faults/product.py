@@ -79,7 +79,7 @@ class Product:
         self.launch, self.wrap = tuple(launch), tuple(wrap)
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
-        self.waited_for_cpu_s = 0.0  # of the last start: ready to run, while others had the cores
+        self.ready_s = 0.0  # of the last start, but for what other processes took: see `_without_the_others`
 
     @property
     def log(self) -> str:
@@ -115,17 +115,25 @@ class Product:
         if not self.running:
             raise RuntimeError(f"Meterhall ended with {self.process and self.process.returncode}: {self.log[-1500:]}")
         seconds = time.monotonic() - self.started
-        self.waited_for_cpu_s = min(seconds, self._run_delay_s())
+        self.ready_s = self._without_the_others(seconds)
         return seconds
 
-    def _run_delay_s(self) -> float:
-        """How long the main thread has waited for a core, by Linux' own account."""
+    def _without_the_others(self, seconds: float) -> float:
+        """What the start would have taken on a machine of its own.
+
+        Without the time its main thread was ready to run and waited for a core, by Linux' own account; on a machine
+        with more than twice as much to do as it has cores, the processor time that the start took.
+        """
         assert self.process is not None
+        folder = Path(f"/proc/{self.process.pid}")
         try:
-            text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/schedstat").read_text()
-            return int(text.split()[1]) / 1e9
+            waited = int((folder / f"task/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
+            ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
         except (OSError, IndexError):
-            return 0.0
+            return seconds
+        used = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        overloaded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+        return min(seconds, used) if overloaded else max(0.0, seconds - waited)
 
     def wait_connected(self, timeout_s: float = 60.0) -> None:
         """Wait until every way in is ok."""
@@ -178,17 +186,6 @@ class Product:
             return totals if messages and messages["pending"] == 0 and (received >= at_least or quiet) else None
 
         return wait_until(drained, timeout_s, "everything is stored", every_s=0.05)  # type: ignore[return-value]
-
-    def memory_mb(self) -> float:
-        """Resident memory [MB]; 0 if it is not running."""
-        assert self.process is not None
-        try:
-            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
-                    return int(line.split()[1]) / 1024
-        except OSError:
-            pass
-        return 0.0
 
     def signal(self, number: int) -> None:
         """Send a signal to the process."""

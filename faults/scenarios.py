@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,14 @@ class Context(NamedTuple):
     def sub(self, name: str) -> Path:
         """A folder for a part of it."""
         return self.folder / name
+
+    @contextlib.contextmanager
+    def in_memory(self, name: str) -> Iterator[Path]:
+        """A folder in memory where there is one: for faults that are put in between us and the disk anyway."""
+        shared = Path("/dev/shm")  # noqa: S108
+        parent = shared if shared.is_dir() and os.access(shared, os.W_OK) else self.folder
+        with tempfile.TemporaryDirectory(prefix=f"faults-{name}-", dir=parent) as folder:
+            yield Path(folder)
 
 
 def wrong_toys(context: Context) -> Iterable[Row]:
@@ -52,13 +63,15 @@ def modbus_wrong(context: Context) -> Iterable[Row]:
 
 def torn_files(context: Context) -> Iterable[Row]:
     """Every file of the data folder cut, zero-tailed, bit-flipped, emptied, deleted: in-process, and the real thing."""
-    yield torn.torn_in_process(context.sub("many"), trials=context.count(5_000, 100_000), seed=context.seed)
+    with context.in_memory("torn") as folder:
+        yield torn.torn_in_process(folder, trials=context.count(5_000, 100_000), seed=context.seed)
     yield torn.torn_real(context.sub("real"), trials=context.count(100, 2_000), seed=context.seed)
 
 
 def failing_calls(context: Context) -> Iterable[Row]:
     """Each write, sync, rename and open fails once: in-process for every n, and the real process under strace."""
-    yield disks.calls_in_process(context.sub("many"))
+    with context.in_memory("calls") as folder:
+        yield disks.calls_in_process(folder)
     yield disks.calls_real(context.sub("real"), lives=context.count(40, 1_000), seed=context.seed)
 
 

@@ -321,7 +321,8 @@ def torn_real(folder: Path, *, trials: int, seed: int) -> Row:
         try:
             with product:
                 product.start()
-                row.recovered(product.wait_live() - product.waited_for_cpu_s)
+                product.wait_live()
+                row.recovered(product.ready_s)
                 product.wait_drained(timeout_s=60)
                 ready = product.json("/health/ready")
                 row.expect(ready is not None, f"{where}: ready does not answer")
