@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from analytics import wording
 from analytics.attention import (
-    SILENT_CADENCES,
     Attention,
     Kind,
     Severity,
@@ -40,6 +39,7 @@ HISTORY_DAYS = 84  # nights and rests that a meter is compared with
 FRESH_DAYS = 3  # read anew each time, for late data
 VEHICLE_SILENT_US = DAY_US  # a parked vehicle sleeps
 DEAD_LEAST_US = 2 * MINUTE_US
+LONG_AGO_US = HOUR_US
 ABOVE_RATED, ABOVE_RATED_QUARTERS = 1.1, 2
 FINDING_DAYS = 7
 RESET_CODES = ("counter.reset", "counter.step_back", "counter.jump")
@@ -71,6 +71,14 @@ def line_of(device: Device) -> str:
     """The line or broker a device speaks through."""
     scheme, _, rest = device.connection.partition("://")
     return f"{scheme}://{rest.split('/')[0]}"
+
+
+def _is_down(offline_since: int, line_works: bool, now: int, heard: int) -> bool:
+    """Has a unit that does not answer been away long enough to say so?
+
+    At once where its line works and its last reading is old: it was dead before we began to ask.
+    """
+    return now - offline_since > DEAD_LEAST_US or (line_works and now - heard > LONG_AGO_US)
 
 
 class Attender:
@@ -133,17 +141,13 @@ class Attender:
         cadence = np.array([_cadence(device) for device in devices], np.int64)
         silent = silent_since(latest, cadence, now, self.started_at)
         dead = {
-            unit.device: unit.offline_since
+            unit.device: (unit.offline_since, line.state != "broken")
             for line in lines
             for unit in line.units
             if unit.offline_since is not None and (unit.breaker != "closed" or unit.state == "broken")
         }
-        overdue = now - latest > SILENT_CADENCES * cadence  # with a unit that does not answer, no need to wait
         down = np.array(
-            [
-                device.id in dead and (bool(overdue[i]) or now - (dead[device.id] or 0) > DEAD_LEAST_US)
-                for i, device in enumerate(devices)
-            ]
+            [device.id in dead and _is_down(*dead[device.id], now, heard.get(device.id, now)) for device in devices]
         )
         meters = [i for i, device in enumerate(devices) if isinstance(device, Meter)]
         gone = np.array([bool(silent[i] or down[i]) for i in meters], np.bool_)
@@ -161,7 +165,7 @@ class Attender:
         for i, device in enumerate(devices):
             if device.id in done or not (silent[i] or down[i]):
                 continue
-            since = int(latest[i]) if device.id in heard or not down[i] else int(dead[device.id] or now)
+            since = int(latest[i]) if device.id in heard or not down[i] else dead[device.id][0]
             when = wording.moment(since, now, self.installation.timezone_of(device.id))
             if down[i]:
                 text = wording.dead_unit(self._place(device), device.name, when)
