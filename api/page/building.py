@@ -21,7 +21,7 @@ from api.page import marks
 from api.page.attention import needs_of
 from api.page.numbers import count, typeset
 from api.page.times import local
-from api.page.today import buildings, signed
+from api.page.today import buildings, change_of, signed, unknown
 from api.page.view import Clause, View, power_now
 from api.periods import Period, shifted, zone_of
 from metering.clock import DAY_US
@@ -39,11 +39,13 @@ def building_list(view: View) -> dict[str, Any]:
     lead = measure_of(view.services, "site", site.id, carriers[0])
     rows = buildings(view, site, carriers[0], view.elapsed([lead])[0])
     above = [each for each in rows if each["ratio"] is not None and each["ratio"] > 0.1]
-    label = view.filters.label(words)
+    label, that = view.filters.label(words), view.filters.compared_label(words)
+    kind = "long_" if view.is_long and that else ""
     if above:
-        text = words("buildings.above", n=len(above), period=label, worst=rows[0]["name"], percent=rows[0]["deviation"])
+        worst = {"worst": rows[0]["name"], "percent": rows[0]["deviation"]}
+        text = words(f"buildings.{kind}above", n=len(above), period=label, that=that, **worst)
     else:
-        text = words("buildings.usual", period=label)
+        text = words(f"buildings.{kind}usual", period=label, that=that)
     return {"state": "full", "sentence": [Clause(text)], "rows": rows}
 
 
@@ -80,10 +82,15 @@ def sentence(view: View, thing: Building, carrier: Carrier, period: Period) -> l
     if amount.value is None:
         return [Clause(words("building.unknown", name=view.name(thing), period=label))]
     own_usual = usual(services, [measure], *period)[0]
-    ratio = change(amount, own_usual)
+    ratio = None if view.is_long else change(amount, own_usual)
     said = {"name": view.name(thing), "amount": typeset(amount.in_units, amount.unit)}
     said |= {"of": words(f"of.{carrier}"), "period": view.filters.label_within(view.words)}
-    if ratio is None:
+    if view.is_long:
+        _, that = view.elapsed([measure])
+        other = amounts_of(services, [measure], *that)[0] if that else unknown(measure, period)
+        changed = view.changed(change_of(amount, other), view.filters.compared_label(words), period)
+        text = words("building.long", **said, change=changed)
+    elif ratio is None:
         text = words("building.used", **said)
     else:
         kind = "same" if abs(ratio) < 0.02 else "less" if ratio < 0 else "more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from api.figures import (
@@ -138,9 +139,28 @@ def changed_short(view: View, compared: Comparison) -> str:
 
 
 def buildings(view: View, site: Site, carrier: Carrier, period: Period) -> list[dict[str, Any]]:
-    """Every building with its figure and its deviation from its own usual, the worst first."""
+    """Every building with its figure and its deviation, the worst first.
+
+    Up to a week from its own usual; for longer periods, of which there is no usual, from the compared one.
+    """
+    found = building_figures(view.services, site.id, carrier, period)
+    if view.is_long:
+        found = against_compared(view, found)
     states = worst_states(view)
-    return [row(view, each, states) for each in building_figures(view.services, site.id, carrier, period)]
+    return [row(view, each, states) for each in found]
+
+
+def against_compared(view: View, found: list[BuildingFigure]) -> list[BuildingFigure]:
+    """The same buildings against the compared period."""
+    measures = [each.amount.measure for each in found]
+    _, that = view.elapsed(measures)
+    amounts = amounts_of(view.services, measures, *that) if that else []
+    before = dict(zip(measures, amounts, strict=False))
+    out = []
+    for each in found:
+        other = before.get(each.amount.measure, unknown(each.amount.measure, each.amount.period))
+        out.append(replace(each, usual=other, change=change_of(each.amount, other)))
+    return sorted(out, key=lambda each: -9.0 if each.change is None else each.change, reverse=True)
 
 
 def row(view: View, found: BuildingFigure, states: dict[str, str]) -> dict[str, Any]:

@@ -153,6 +153,19 @@ class View:
         """A thing's page."""
         return self.link(self.path_of(thing))
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the period is longer than a week: then it has no usual, and is compared with another period."""
+        return self.filters.span.days > 8
+
+    @property
+    def deviation_title(self) -> str:
+        """What the buildings' deviation is from."""
+        if not self.is_long:
+            return self.words("column.own_usual")
+        label = self.filters.compared_label(self.words)
+        return self.words("column.against", that=label) if label else self.words("column.own_usual")
+
     def percent(self, ratio: float | None) -> str:
         """A ratio as whole per cent, without sign."""
         return percent(ratio, self.language)
@@ -215,9 +228,8 @@ def line_name(view: View, line: LineHealth) -> str:
     for unit in line.units:
         device = by_id.get(unit.device)
         building = by_id.get(device.building) if isinstance(device, Meter | Vehicle) else None
-        homes[view.name(building) if isinstance(building, Building) else view.name(view.site) if view.site else ""] = (
-            None
-        )
+        home = building if isinstance(building, Building) else view.site
+        homes[view.name(home) if home else ""] = None
     names = [name for name in homes if name]
     return view.words.joined(names) if 0 < len(names) <= 2 else line.id if not names else names[0] + " …"
 
