@@ -11,20 +11,11 @@ from pathlib import Path
 
 import duckdb
 
-from storage.duckdb.opening import Settings, first_line, is_damage, mend, open_database
+from storage.duckdb.errors import first_line, is_damage, is_ours
+from storage.duckdb.opening import Settings, mend, open_database
 from storage.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
-
-# Faults of ours show themselves; anything else is what the machine or the file can cause. (A damaged block is
-# reported as the bare `duckdb.Error`.)
-OURS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError)
-
-
-def is_ours(error: duckdb.Error) -> bool:
-    """Whether an error of the engine is a fault in this program, not of the machine or the file."""
-    return isinstance(error, OURS)
-
 
 _PATIENCE_S = 60.0
 

@@ -19,6 +19,7 @@ import duckdb
 from metering.clock import from_us
 from metering.explain import ExplainedError
 from storage.duckdb import schema
+from storage.duckdb.errors import first_line, is_damage
 from storage.duckdb.rescue import rescue
 
 log = logging.getLogger(__name__)
@@ -90,13 +91,6 @@ def set_aside(path: Path, why: str, findings: list[str]) -> None:
         "the spool replays what it still has"
     )
     log.error("%s", findings[-1])
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether an error tells of a file that is not as it was written."""
-    return isinstance(error, duckdb.SerializationException | duckdb.InternalException) or (
-        isinstance(error, duckdb.Error) and bool(re.search("corrupt|could not read enough bytes", str(error), re.I))
-    )
 
 
 def mend(path: Path, config: Settings, why: str, findings: list[str]) -> None:
@@ -280,7 +274,3 @@ def _system_says_no(path: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-def first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]

@@ -8,6 +8,7 @@ import contextlib
 import duckdb
 
 from metering.clock import from_us
+from storage.duckdb.errors import is_ours
 
 TABLES = ("state", "point", "origin", "conflict", "measure", "interval_15min", "interval_day", "hot", "sealed")
 CHUNK = 122_880  # rows of a row group: what one damaged block can take with it
@@ -20,8 +21,8 @@ def rescue(old: duckdb.DuckDBPyConnection, new: duckdb.DuckDBPyConnection) -> st
     # Rows whose point is not known any more cannot be served; an origin can be unknown.
     nameless = 0
     for table in ("hot", "sealed", "conflict"):
-        row = new.execute(f"DELETE FROM {table} WHERE point NOT IN (SELECT id FROM point)").fetchone()
-        nameless += row[0] if row else 0
+        [(gone,)] = new.execute(f"DELETE FROM {table} WHERE point NOT IN (SELECT id FROM point)").fetchall()
+        nameless += gone
         new.execute(
             f"""INSERT INTO origin
                 SELECT DISTINCT {_ORIGIN[table]} AS id, 'not known: lost with a damaged file', 0, '', '' FROM {table}
@@ -43,15 +44,17 @@ _ORIGIN = {"hot": "origin", "sealed": "(origin - origin_shift)::INTEGER", "confl
 def _copy(old: duckdb.DuckDBPyConnection, new: duckdb.DuckDBPyConnection, table: str) -> int:
     """Copy a table, a row group at a time; returns how many rows could not be read."""
     new.execute(f"DELETE FROM {table}")
-    last = old.execute(f"SELECT coalesce(max(rowid), -1) FROM {table}").fetchone()
+    [(last,)] = old.execute(f"SELECT coalesce(max(rowid), -1) FROM {table}").fetchall()
     lost = 0
-    for first in range(0, (last[0] if last else -1) + 1, CHUNK):
+    for first in range(0, last + 1, CHUNK):
         rows = f"FROM {table} WHERE rowid >= {first} AND rowid < {first + CHUNK}"
         try:
             chunk = old.sql(f"SELECT * {rows}").to_arrow_table()
-        except duckdb.Error:
-            count = old.execute(f"SELECT count(*) {rows}").fetchone()
-            lost += count[0] if count else 0
+        except duckdb.Error as error:
+            if is_ours(error) or isinstance(error, duckdb.ResourceInUseException):
+                raise
+            [(count,)] = old.execute(f"SELECT count(*) {rows}").fetchall()
+            lost += count
             continue
         new.register("chunk", chunk)
         new.execute(f"INSERT INTO {table} SELECT * FROM chunk")

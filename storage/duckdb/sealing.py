@@ -121,6 +121,7 @@ def seal(con: duckdb.DuckDBPyConnection, period: Period) -> None:
         span,
     )
     con.execute(_EXTENT)
+    con.execute(_CHECK)
     con.execute(_PACKING)
     con.execute(f"DELETE FROM sealed {sealed}", span)
     con.execute(_PACK, span)
@@ -187,6 +188,13 @@ _EXTENT = f"""
                min(origin)::BIGINT AS first_origin, max(origin)::BIGINT AS last_origin
         FROM block GROUP BY point
     ), (SELECT [{", ".join(f"1e{k}" for k in range(SINGLE_DIGITS))}]::DOUBLE[] AS powers)"""
+
+# Every value must come back bit by bit from the scale that its point got, else the point's values stay as they are.
+_CHECK = """
+    UPDATE extent SET scale = 0, single = false WHERE point IN (
+        SELECT b.point FROM block b JOIN extent e ON b.point = e.point
+        WHERE scale > 0 AND (abs(value * scale) > 9e15 OR value <> CASE
+            WHEN single THEN (round(value * scale) / scale)::FLOAT::DOUBLE ELSE round(value * scale) / scale END))"""
 
 # Each point goes on where the one before it ended, one mean step further: so time, counters and origins rise
 # over the seams as they do within a point, and their differences stay small.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from metering.clock import DAY_US
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
+from storage.copying import copy_apart
 from storage.duckdb import intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
-from storage.duckdb.connections import Connections, is_ours
+from storage.duckdb.connections import Connections
+from storage.duckdb.errors import is_damage, is_ours
 from storage.duckdb.newest import FIRST_US, LAST_US, Newest
-from storage.duckdb.opening import is_damage, settings, write_summary
+from storage.duckdb.opening import settings, write_summary
 from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
 
 if TYPE_CHECKING:
@@ -372,6 +374,16 @@ class DuckDBStore:
             "findings": list(self.findings),
         }
         return found
+
+    def backup(self, target: Path, meanwhile: Callable[[bytes | None], None]) -> None:
+        """Copy the file as it stands after a checkpoint; see `storage.store.Store.backup`."""
+        with self._writing:
+            self.checkpoint()
+            copy_apart(self.path, target)
+            wal = Path(f"{self.path}.wal")
+            if wal.exists() and wal.stat().st_size:  # a reader's transaction kept the checkpoint from ending
+                copy_apart(wal, Path(f"{target}.wal"))
+            meanwhile(self.state())
 
     def close(self) -> None:
         """Checkpoint and close; a second time does nothing."""

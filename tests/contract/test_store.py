@@ -97,7 +97,7 @@ ROWS = st.lists(
 def test_any_mix_of_repeats_conflicts_and_disorder_gives_what_a_simple_dictionary_gives(store):
     example = itertools.count()
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(batches=st.lists(st.tuples(ROWS, st.booleans()), min_size=1, max_size=6))
     def check(batches):
         check_against_dictionary(store, [Point(str(next(example)), f"meter-{i}", "speed") for i in range(3)], batches)
@@ -330,7 +330,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_state_counts_exactly_the_rows_that_are_there(url, kills):
     root = str(Path(__file__).parents[2])
     reached = 0
@@ -493,3 +493,38 @@ def test_statistics_tell_rows_and_bytes(store):
     got = store.statistics()
     assert (got["rows"], got["points"], got["oldest"], got["newest"], got["conflicts"]) == (2, 1, 1, 2, 1)
     assert got["bytes"] > 0
+
+
+# --- backup
+
+
+def test_a_backup_is_the_store_of_one_moment_and_writing_goes_on(kind, url, tmp_path):
+    target = tmp_path / "copy" / "meterhall.duckdb"
+    target.parent.mkdir()
+    seen = []
+    with opened(url) as store:
+        store.write(batch([(A, 5, 1.0), (A, 6, 2.0)]), lambda result: b"state 1")
+        late = threading.Thread(target=lambda: store.write(batch([(A, 7, 3.0)]), lambda result: b"state 2"))
+
+        def meanwhile(state):
+            late.start()
+            seen.append((state, store.count()))
+
+        store.backup(target, meanwhile)
+        late.join()
+        assert seen == [(b"state 1", 2)]
+        assert samples(store.series(A, *EVER)) == [(5, 1.0), (6, 2.0), (7, 3.0)]
+        store.write(batch([(A, 8, 4.0)]))
+    with opened(duckdb_url(target)) as copy:
+        assert samples(copy.series(A, *EVER)) == [(5, 1.0), (6, 2.0)]
+        assert (copy.state(), copy.findings) == (b"state 1", [])
+
+
+def test_no_other_process_can_open_the_store_after_a_backup(url, tmp_path):
+    code = "import sys; from storage.opening import open_store; open_store(sys.argv[1])"
+    with opened(url) as store:
+        store.write(batch([(A, 5, 1.0)]))
+        store.backup(tmp_path / "copy.duckdb", lambda state: None)
+        done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode != 0
+    assert "another process" in done.stderr

@@ -91,7 +91,7 @@ def test_a_damaged_log_is_cut_kept_aside_reported_and_what_is_left_is_a_whole_pr
     wal = Path(f"{copy}.wal")
     whole = wal.read_bytes()
     chance = random.Random(damage)
-    for _ in range(4):
+    for _ in range(2):
         shutil.copy(copy, copy.with_name("t.duckdb"))
         target = copy.with_name("t.duckdb.wal")
         at = chance.randrange(1000, len(whole))
@@ -288,7 +288,7 @@ for i in range(1, 300):
 
 
 def test_killed_while_it_seals_no_row_is_lost_or_doubled(tmp_path):
-    for attempt in range(4):
+    for attempt in range(2):
         path = tmp_path / str(attempt) / "s.duckdb"
         child = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)],
@@ -297,7 +297,7 @@ def test_killed_while_it_seals_no_row_is_lost_or_doubled(tmp_path):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         assert child.stdout.readline() == "open\n"
-        for _ in range(3 + attempt * 3):
+        for _ in range(3 + attempt * 4):
             reached = int(child.stdout.readline())
         child.send_signal(signal.SIGKILL)
         child.wait()
