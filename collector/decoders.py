@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from collector.points import PointTable
 from devices.blocks import Block, block_key, plan_blocks
 from devices.codec import BlockDecoder
 from devices.payload.decoding import compile_payload
-from devices.payload.profile import load_mqtt_profile, mqtt_profiles
+from devices.payload.profile import PayloadProfile, load_mqtt_profile, mqtt_profiles
 from devices.registers import DeviceProfile, modbus_profile, modbus_profiles
 from devices.settings import Settings
 from metering.reading import Point
@@ -51,9 +52,10 @@ def build_decoders(settings: Settings) -> Decoders:
     out = Decoders()
     folder = settings.folder / OWN_PROFILES
     mqtt = mqtt_profiles(folder)
+    read = cache(load_mqtt_profile)  # a thousand devices of one kind share its profile
     for device in settings.installation.devices():
         if device.connection.startswith("mqtt://"):
-            _add_mqtt(out, device, mqtt[device.profile], settings)
+            _add_mqtt(out, device, read(mqtt[device.profile]), settings)
         else:
             _add_modbus(out, device, modbus_profile(device.profile, folder))
     out.named[Wire.INGEST, "", ingest.KEY] = Named(ingest.BatchDecoder(out.points), 0)
@@ -74,10 +76,10 @@ def _add(out: Decoders, key: DecoderKey, device: Device, named: Named) -> None:
     out.device_of[key] = device.id
 
 
-def _add_mqtt(out: Decoders, device: Device, path: Path, settings: Settings) -> None:
+def _add_mqtt(out: Decoders, device: Device, profile: PayloadProfile, settings: Settings) -> None:
     broker, base = broker_and_topic(device.connection)
     decoders = compile_payload(
-        load_mqtt_profile(path),
+        profile,
         base,
         timezone=settings.installation.timezone_of(device.id),
         position=isinstance(device, Vehicle) and device.position,
