@@ -13,6 +13,7 @@ from api.deps import refuse_routes_without_right
 from api.errors import add_problem_handlers
 from api.guard import Guard
 from api.routes import (
+    backups,
     collector,
     consumption,
     docs,
@@ -39,6 +40,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     collector.router,
     quarantine.router,
     ingest.router,
+    backups.router,
     health.router,
     docs.router,
 )

@@ -311,6 +311,17 @@ class ReplayOut(Model):
     taken: int
 
 
+class BackupOut(Model):
+    """A backup: a folder of that name in `backups/` of the data folder, whole when its state is done."""
+
+    name: str
+    state: Literal["running", "done", "failed"]
+    done_bytes: int
+    total_bytes: int
+    note: str = Field(description="why it failed")
+    readings: int | None = Field(description="how many are in it; null while it is not known")
+
+
 class UnitOut(Model):
     """A unit on a line, or a device behind a broker."""
 

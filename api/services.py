@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from api.known import KnownMeasures
 from api.live import LiveFeed
@@ -90,6 +90,29 @@ class Ledger(Protocol):
         ...
 
 
+class BackupState(Protocol):
+    """A backup that is being made or was made, in a folder of its own inside the data folder."""
+
+    name: str
+    state: Literal["running", "done", "failed"]
+    done_bytes: int
+    total_bytes: int
+    note: str  # why it failed
+    readings: int | None
+
+
+class Backups(Protocol):
+    """Makes backups while everything runs."""
+
+    def start(self) -> BackupState:
+        """Begin one. ExplainedError if one is under way, or too many are kept."""
+        ...
+
+    def list(self) -> Sequence[BackupState]:
+        """Those kept, newest first, and the one under way."""
+        ...
+
+
 class QuarantineEntry(Protocol):
     """One rejected payload, of which the first 4 KiB are kept."""
 
@@ -156,6 +179,7 @@ class Services:
     open_reading : reading needs no token (only when bound to loopback)
     allowed_hosts : names a Host header may carry, without port
     simulated : the data is simulated or replayed, and every page says so
+    backups : makes backups; None where nothing can be backed up
     working_day : of a site's country and a local date ("2026-11-24"): is it a working day? None: Monday to Friday
     """
 
@@ -173,6 +197,7 @@ class Services:
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     simulated: bool = False
     working_day: Callable[[str, str], bool] | None = None
+    backups: Backups | None = None
     limits: Limits = field(default_factory=Limits)
     version: str = "0.1.0"
     known: KnownMeasures = field(default_factory=KnownMeasures, repr=False, compare=False)

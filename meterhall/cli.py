@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from meterhall import upkeep
+
 app = typer.Typer(
     name="meterhall",
     help="Telemetry of buildings and official vehicles that auditors can trust.",
@@ -157,6 +159,9 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     typer.echo(f"meterhall {installed('meterhall')}")
+
+
+upkeep.add_to(app)
 
 
 def main() -> None:

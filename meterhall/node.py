@@ -122,6 +122,7 @@ def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | Non
 
 def _own_folder(data: Path, closing: contextlib.ExitStack) -> Path:
     """The data folder, made if need be, private, and held by this process alone."""
+    os.umask(0o077)  # the engines make files of their own beside those that we make
     try:
         OS_FILES.make_folder(data)
         lock = OS_FILES.lock(data)

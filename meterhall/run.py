@@ -20,6 +20,7 @@ from api.serving import server_of
 from collector.service import Collector
 from devices.settings import Settings
 from meterhall.attend import Attender
+from meterhall.backup import Backups
 from meterhall.node import Node, open_node
 from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
@@ -33,6 +34,7 @@ log = logging.getLogger("meterhall")
 OK, FAILED = 0, 1
 DERIVE_S = 5.0
 ATTEND_S = 20.0
+BACKUP_S = 30.0  # how long a stop waits for a backup under way
 Announce = Callable[[str], None]
 
 
@@ -96,7 +98,9 @@ def calendars(settings: Settings) -> dict[str, Workdays]:
     return {site.country: site_calendar(site.country, overrides) for site in settings.installation.sites}
 
 
-def make_app(node: Node, collector: Collector, known: dict[str, Workdays], *, simulated: bool) -> App:
+def make_app(
+    node: Node, collector: Collector, known: dict[str, Workdays], *, simulated: bool, backups: Backups | None = None
+) -> App:
     """API and page over an open node."""
     services = Services(
         installation=node.settings.installation,
@@ -110,6 +114,7 @@ def make_app(node: Node, collector: Collector, known: dict[str, Workdays], *, si
         started_at=now_us(),
         simulated=simulated,
         working_day=lambda country, day: known[country].works(date.fromisoformat(day)),
+        backups=backups,
     )
     return create_app(services, mounts=[mount_page])
 
@@ -142,7 +147,8 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
     """Collect and serve until `stop` is set; everything received is durable when this returns."""
     known = calendars(node.settings)
     collector = Collector(node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
-    app = make_app(node, collector, known, simulated=simulated)
+    backups = Backups(node)
+    app = make_app(node, collector, known, simulated=simulated, backups=backups)
     server = server_of(app, *sock.getsockname()[:2])
     jobs = Jobs(node, collector, lambda site: known[node.settings.installation.site(site).country])
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="server")
@@ -159,6 +165,7 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
     results = await asyncio.gather(serving, collecting, return_exceptions=True)
     stopping.cancel()
     await asyncio.to_thread(jobs.stop)
+    await asyncio.to_thread(backups.wait, BACKUP_S)
     for result in results:
         if isinstance(result, Exception):
             log.error("stopped by a fault", exc_info=result)

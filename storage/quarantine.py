@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metering.explain import ExplainedError
 from storage.record import Record, Wire
 from storage.sqlite import damage_of, private, readable_rows, set_aside
 from storage.store import StoreUnavailable
@@ -108,6 +109,11 @@ class Quarantine:
         Parameters
         ----------
         max_entries, max_bytes : beyond either the oldest go, and their going is counted
+
+        Raises
+        ------
+        ExplainedError
+            If a newer version of Meterhall wrote it.
         """
         path = Path(path)
         note, rescued = "", list[tuple[Any, ...]]()
@@ -123,7 +129,15 @@ class Quarantine:
         con = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         con.execute("PRAGMA journal_mode=WAL")
         con.execute("PRAGMA synchronous=FULL")
-        if con.execute("PRAGMA user_version").fetchone()[0] == 0:
+        found = con.execute("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            con.close()
+            raise ExplainedError(
+                str(path),
+                f"has format {found}, and this Meterhall knows formats up to {FORMAT}",
+                "run the newer Meterhall that wrote it, or restore a backup of its time",
+            )
+        if found == 0:
             con.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
         if rescued:
             with _transaction(con):

@@ -95,6 +95,7 @@ class Spool:
         self._end = START
         self._counted, self._pending = START, dict[str, int]()
         self._released = START
+        self._keeping = 0  # backups under way
         self._handover: dict[Position, tuple[Position, list[Record], int]] = {}
         self._handover_bytes, self._most_handover_bytes = 0, 32 * MiB
         self._note = ""
@@ -443,6 +444,8 @@ class Spool:
     def _delete_done(self, keep_segments: int, keep_us: int) -> int:
         freed = 0
         with self._state:
+            if self._keeping:
+                return 0
             newest = max((segment.newest for segment in self._segments), default=0)
             most = len(self._segments) - max(keep_segments, 1 if self._fd is not None else 0)
             gone = []
@@ -458,6 +461,25 @@ class Spool:
             if attempt(self._files.unlink, segment.path):
                 freed += segment.size
         return freed
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """No segment is deleted while this holds; what is released meanwhile goes afterwards."""
+        with self._state:
+            self._keeping += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._keeping -= 1
+
+    def extents(self) -> list[tuple[Path, int]]:
+        """The file of each segment, in order, and how many of its bytes are whole and durable now."""
+        with self._state:
+            return [
+                (segment.path, segment.end if segment is self._segments[-1] and self._fd is not None else segment.size)
+                for segment in self._segments
+            ]
 
     def recent(self, source: str) -> dict[int, tuple[int, int]]:
         """The newest spooled MQTT records of a source that a broker may not know as acknowledged.

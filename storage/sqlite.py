@@ -67,3 +67,22 @@ def private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     if path.stat().st_mode & 0o777 != 0o600:
         path.chmod(0o600)
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy an SQLite file as it is at one moment, also while it is being written; durable when this returns.
+
+    Raises
+    ------
+    sqlite3.Error
+        If it cannot be read, or the copy cannot be written (disk full).
+    """
+    private(target)
+    with contextlib.closing(sqlite3.connect(source)) as con, contextlib.closing(sqlite3.connect(target)) as copy:
+        con.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file, no log beside it
+    fd = os.open(target, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

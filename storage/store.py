@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -145,6 +146,21 @@ class Store(Protocol):
 
     def statistics(self) -> dict[str, Any]:
         """Rows, bytes, sealed periods: for the page and `doctor`."""
+        ...
+
+    def backup(self, target: Path, meanwhile: Callable[[bytes | None], None]) -> None:
+        """Copy everything into a new file, whole and durable when this returns; reading goes on, writing waits.
+
+        `meanwhile` is called with the state of the copy before anything more is written: what it sees of the
+        spool then fits the copy.
+
+        Raises
+        ------
+        StoreUnavailable
+            If there is no copy (disk full).
+        ExplainedError
+            If this kind of store is backed up by its own server.
+        """
         ...
 
     def close(self) -> None:

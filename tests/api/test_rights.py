@@ -7,7 +7,11 @@ from api.deps import READ, may, rights_of
 from metering.explain import ExplainedError
 from tests.api.plant import ADMIN, TOKEN
 
-CHANGING = {("POST", "/api/v1/ingest"): "write:ingest", ("POST", "/api/v1/quarantine/replay"): "admin"}
+CHANGING = {
+    ("POST", "/api/v1/ingest"): "write:ingest",
+    ("POST", "/api/v1/quarantine/replay"): "admin",
+    ("POST", "/api/v1/backups"): "admin",
+}
 PUBLIC = {"/health/live"}
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from metering.clock import DAY_US, HOUR_US, from_us
 from metering.quantity import Quality
 from metering.reading import IntervalSeries, Measure, Origin, Point
+from storage.opening import duckdb_url
 from storage.store import Outcome
 
 from .conftest import ORIGIN, batch, opened, point, samples
@@ -525,6 +526,12 @@ def test_no_other_process_can_open_the_store_after_a_backup(url, tmp_path):
     with opened(url) as store:
         store.write(batch([(A, 5, 1.0)]))
         store.backup(tmp_path / "copy.duckdb", lambda state: None)
-        done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=False, cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, "-c", code, url],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
     assert done.returncode != 0
     assert "another process" in done.stderr

@@ -1,0 +1,66 @@
+"""The running server, asked over its own API by the command line beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+from devices.settings import Settings
+from metering.explain import ExplainedError
+from storage.files import OS_FILES
+
+TIMEOUT_S = 60.0
+
+
+def is_running(settings: Settings) -> bool:
+    """Does a process hold the data folder?"""
+    if not settings.data.is_dir():
+        return False
+    lock = OS_FILES.lock(settings.data)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def ask(settings: Settings, method: str, path: str, body: Any = None) -> Any:
+    """The JSON answer of the server that runs on this configuration, asked with its admin.token.
+
+    Raises
+    ------
+    ExplainedError
+        If it does not answer, or refuses.
+    """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}{path}"
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {_token(settings)}"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        raise ExplainedError(url, f"answers {error.code}: {_detail(error)}", "see the log of the server") from None
+    except (urllib.error.URLError, TimeoutError, OSError, ValueError) as error:
+        raise ExplainedError(
+            url, f"does not answer: {error}", "is the server that uses this data folder up, at this address?"
+        ) from None
+
+
+def _token(settings: Settings) -> str:
+    path = settings.data / "admin.token"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExplainedError(str(path), f"cannot be read: {error}", "run this as the user the server runs as") from None
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error).get("detail", error.reason))
+    except (ValueError, AttributeError):
+        return str(error.reason)

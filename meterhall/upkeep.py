@@ -1,0 +1,136 @@
+"""Commands for running it for years: backup, restore, doctor and the like."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from devices.settings import Settings
+
+OK, FAILED, INVALID = 0, 1, 2
+Config = Annotated[Path, typer.Option("--config", help="the configuration folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of words")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(backup)
+    app.command()(restore)
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="a folder that is not there yet")],
+    config: Config,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything that lasts into a folder, while it runs or while it is stopped."""
+    from meterhall.backup import make_backup, refuse_used
+    from meterhall.configuring import read_or_exit
+    from meterhall.node import FolderInUse, open_node
+    from metering.explain import ExplainedError
+
+    settings = read_or_exit(config)
+    with _explained(as_json), _bar("Backing up") as told:
+        refuse_used(target)
+        if not settings.data.is_dir():
+            raise ExplainedError(str(settings.data), "is not there", "nothing has run on this configuration yet")
+        try:
+            with open_node(settings) as node:
+                readings = make_backup(node, target, told)["readings"]
+        except FolderInUse:
+            readings = _backup_of_running(settings, target, told)
+    _say(f"{readings:,} readings in {target}", {"backup": str(target), "readings": readings}, as_json)
+
+
+def _backup_of_running(settings: Settings, target: Path, told: Callable[[int, int], None]) -> int:
+    """The running server makes it inside the data folder; then it is taken to its place."""
+    import shutil
+    import time
+
+    from meterhall.backup import FOLDER, read_manifest, verify
+    from meterhall.running import ask
+    from metering.explain import ExplainedError
+    from storage.copying import sync_tree
+
+    name = ask(settings, "POST", "/api/v1/backups")["name"]
+    while True:
+        found = next(each for each in ask(settings, "GET", "/api/v1/backups") if each["name"] == name)
+        told(found["done_bytes"], max(1, found["total_bytes"]))
+        if found["state"] != "running":
+            break
+        time.sleep(0.1)
+    if found["state"] == "failed":
+        raise ExplainedError(str(settings.data), found["note"], "see the log of the server")
+    made = settings.data / FOLDER / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rmdir()  # it is empty: seen before
+        shutil.move(made, target)  # a rename, or a copy to another disk
+        manifest = read_manifest(target)
+        verify(target, manifest, told)
+        sync_tree(target)
+    except OSError as error:
+        raise ExplainedError(
+            str(target), f"cannot take the backup: {error}", f"it is whole in {made}: move it from there"
+        ) from None
+    return int(manifest["readings"])
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="BACKUP", help="a folder that `meterhall backup` made")],
+    config: Config,
+    force: Annotated[bool, typer.Option("--force", help="also where data is: it is kept aside in the folder")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the data folder; Meterhall must be stopped."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.restore import restore_backup
+
+    settings = read_or_exit(config)
+    with _explained(as_json), _bar("Restoring") as told:
+        found = restore_backup(settings, source, force=force, told=told)
+    words = f"{found['readings']:,} readings of {found['made_at']} in {settings.data}"
+    if found["pending_messages"]:
+        words += f"; {found['pending_messages']:,} messages wait in the spool and are stored at the next start"
+    if found["replaced"]:
+        words += f"\nwhat was there is kept in {found['replaced']}"
+    _say(words, {"data": str(settings.data), **found}, as_json)
+
+
+def _say(words: str, data: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    typer.echo(json.dumps(data, ensure_ascii=False) if as_json else words)
+
+
+@contextlib.contextmanager
+def _explained(as_json: bool) -> Iterator[None]:
+    """An error a person can act on becomes a line on stderr, or JSON, and exit code 1."""
+    from metering.explain import ExplainedError
+
+    try:
+        yield
+    except ExplainedError as problem:
+        if as_json:
+            _say("", {"error": {"where": problem.where, "what": problem.what, "mend": problem.mend}}, True)
+        else:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(FAILED) from None
+
+
+@contextlib.contextmanager
+def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, on terminals only; give it what is done, of how much."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
