@@ -8,17 +8,44 @@ Prints one table and writes a results file; the exit code is 1 if a target is mi
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from faults.report import HEAD, Row, line_of, write_results
-from faults.scenarios import SCENARIOS, Context
+from faults.scenarios import ALONE, SCENARIOS, Context
 
 RESULTS = Path("faults-results")
+
+
+def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
+    """One scenario, in a folder of its own; a scenario that breaks off is a failure."""
+    folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
+    started = time.monotonic()
+    try:
+        found = list(SCENARIOS[name](Context(folder, level, seed)))
+    except Exception as error:
+        traceback.print_exc()
+        found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
+    for row in found:
+        row.took_s = round((time.monotonic() - started) / len(found), 1)
+    if keep and not all(row.passed for row in found):
+        print(f"    kept: {folder}", flush=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def show(rows: list[Row]) -> list[Row]:
+    """Print some rows of the table."""
+    for row in rows:
+        print(line_of(row), flush=True)
+    return rows
 
 
 def main() -> int:
@@ -29,6 +56,7 @@ def main() -> int:
     parser.add_argument("--level", choices=("ci", "full"), default="ci", help="ci: minutes; full: hours")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only scenarios whose name begins so")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same faults")
+    parser.add_argument("--jobs", type=int, default=2, help="scenarios at a time, but for those that measure time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
     parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that failed")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
@@ -43,22 +71,17 @@ def main() -> int:
     print(f"level {arguments.level}, seed {arguments.seed}\n{HEAD}", flush=True)
     rows: list[Row] = []
     began = time.monotonic()
-    for name in chosen:
-        folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
-        started = time.monotonic()
-        try:
-            found = list(SCENARIOS[name](Context(folder, arguments.level, arguments.seed)))
-        except Exception as error:
-            traceback.print_exc()
-            found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
-        for row in found:
-            row.took_s = round((time.monotonic() - started) / len(found), 1)
-            print(line_of(row), flush=True)
-        rows += found
-        if arguments.keep and not all(row.passed for row in found):
-            print(f"    kept: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    jobs = [(name, arguments.level, arguments.seed, arguments.keep) for name in chosen]
+    together = [job for job in jobs if job[0] not in ALONE]
+    # two at a time, for most of their time is waiting; those that measure time have the machine to themselves
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool:
+        done = [pool.submit(run_scenario, *job) for job in together]
+        for finished in as_completed(done):
+            rows += show(finished.result())
+    for job in jobs:
+        if job[0] in ALONE:
+            rows += show(run_scenario(*job))
     took_s = time.monotonic() - began
     failed, skipped = [row for row in rows if not row.passed], [row for row in rows if row.skipped]
     path = arguments.results / f"faults-{arguments.level}-{time.strftime('%Y%m%dT%H%M%S')}.json"

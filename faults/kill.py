@@ -16,7 +16,7 @@ READY_S = 5.0
 AIMS: dict[str, Callable[[FileEvent], bool]] = {
     "create": lambda event: event.kind == "create" and not event.name.endswith(".opening"),
     "rename": lambda event: event.kind == "rename",
-    "truncate": lambda event: event.kind == "write" and event.shrunk,
+    "truncate": lambda event: event.shrunk and ".duckdb" in event.name,
     "delete": lambda event: event.kind == "delete",
     "checkpoint": lambda event: event.kind == "write" and event.name.endswith(".duckdb"),
     "rotation": lambda event: event.kind in ("create", "rename") and event.name.endswith((".spool", ".spool.new")),
@@ -24,11 +24,19 @@ AIMS: dict[str, Callable[[FileEvent], bool]] = {
 
 
 def kill_loop(
-    folder: Path, *, kills: int, seed: int, rate: float = 500.0, launch: Sequence[str] = (), devices: int = 1000
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    rate: float = 500.0,
+    launch: Sequence[str] = (),
+    devices: int = 1000,
+    aimed: float = 0.5,
 ) -> Row:
     """Kill the product again and again under load; then let it drain, stop it, and ask the oracle.
 
-    One life in six ends before it is ready, the others within 1.5 s after; half of those are aimed at a file event.
+    One life in six ends before it is ready. Of the others the share `aimed` ends at the next file event of a kind,
+    the rest within 1.5 s.
     """
     rng = random.Random(seed)
     row = Row("kill -9 under load", "kills")
@@ -51,7 +59,7 @@ def kill_loop(
                 if number:
                     walls.append(seconds)
                     ready.append(product.ready_s)
-                how = _hit(product.data, rng, list(AIMS)[number % len(AIMS)] if number % 2 else "")
+                how = _hit(product.data, rng, list(AIMS)[number % len(AIMS)] if rng.random() < aimed else "")
             ended[how] += 1
             product.kill()
             row.count += 1
@@ -81,7 +89,7 @@ def _hit(data: Path, rng: random.Random, aim: str) -> str:
         time.sleep(wait)
         return "random"
     with Watch(data, data / "spool") as watch:
-        if watch.until(AIMS[aim], 1.0 + wait) is None:
+        if watch.until(AIMS[aim], 2.0 + wait) is None:
             return "random"
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0.0, 0.003))

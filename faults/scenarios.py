@@ -44,11 +44,14 @@ def wrong_toys(context: Context) -> Iterable[Row]:
 
 def kills(context: Context) -> Iterable[Row]:
     """kill -9 under load, at random moments and aimed at file events; as shipped, and with small files."""
-    half = context.count(30, 500)
-    yield kill.kill_loop(context.sub("as-shipped"), kills=half, seed=context.seed).named("kill -9, as shipped")
-    yield kill.kill_loop(context.sub("small"), kills=half, seed=context.seed + 1, launch=["--small"]).named(
-        "kill -9, small files"
+    shipped = kill.kill_loop(
+        context.sub("as-shipped"), kills=context.count(20, 300), seed=context.seed, aimed=context.count(0, 1)
     )
+    yield shipped.named("kill -9, as shipped")
+    small = kill.kill_loop(
+        context.sub("small"), kills=context.count(40, 700), seed=context.seed + 1, launch=["--small"], aimed=0.8
+    )
+    yield small.named("kill -9, small files, aimed")
 
 
 def modbus_dead(context: Context) -> Iterable[Row]:
@@ -161,3 +164,5 @@ SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
     "sigterm": sigterm,
     "backlog": backlog,
 }
+
+ALONE = frozenset({"modbus-dead", "flood", "backlog", "clock"})  # these measure time

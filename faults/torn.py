@@ -9,11 +9,14 @@ stood in the damaged bytes and nowhere else, what is gone is reported, and the b
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import random
 import shutil
+import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from collector import decoders
 from collector.decoders import profile_protocols
 from devices.catalog import load_settings
 from devices.settings import Settings
@@ -120,7 +124,6 @@ def build(folder: Path) -> Image:
         shutil.copytree(settings.data, image.folder)
     spool = image.folder / "spool"
     image.frames = {path.name: _frames(path) for path in sorted(spool.glob("*.spool"))}
-    image.stages["released"] = [m for m in image.stages["released"]]
     image.files = {
         str(path.relative_to(image.folder)): path.stat().st_size
         for path in sorted(image.folder.rglob("*"))
@@ -137,8 +140,6 @@ def drain(node: Node) -> None:
 
 def _frames(path: Path) -> list[Frames]:
     """The groups of a segment, found by opening a copy of its folder."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "spool"
         shutil.copytree(path.parent, copy)
@@ -276,10 +277,13 @@ def _stored(node: Node, out: dict[str, Any]) -> set[Message]:
 def _work(arguments: tuple[Image, int, int, Path]) -> list[tuple[Damage, dict[str, Any]]]:
     image, first, last, folder = arguments
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    if not hasattr(decoders.mqtt_profiles, "cache_info"):  # the profiles do not change from trial to trial
+        decoders.mqtt_profiles = functools.cache(decoders.mqtt_profiles)
     return [trial(image, seed, folder / f"trial-{seed}") for seed in range(first, last)]
 
 
-def torn_in_process(folder: Path, *, trials: int, seed: int, workers: int = 2) -> Row:
+def torn_in_process(folder: Path, *, trials: int, seed: int, workers: int = 1) -> Row:
     """Many trials, in a few processes."""
     row = Row("torn files, in-process", "files")
     image = build(folder)
