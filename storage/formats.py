@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from zlib import crc32
 
 from metering.explain import ExplainedError
 from storage import books, frame, quarantine
@@ -52,17 +53,29 @@ def note_formats(folder: Path) -> None:
     """Write the file, if it does not say so already."""
     path = folder / FILE
     if _read(path) != dict(KNOWN):
-        write_file(OS_FILES, path, json.dumps(dict(KNOWN)).encode() + b"\n")
+        write_file(OS_FILES, path, encode(KNOWN))
+
+
+def encode(formats: Mapping[str, int]) -> bytes:
+    """What the file says: each part's format, and a checksum, so that a flipped bit does not make a newer one."""
+    return json.dumps({"formats": dict(formats), "crc": _crc(formats)}).encode() + b"\n"
+
+
+def _crc(formats: Mapping[str, int]) -> int:
+    return crc32(json.dumps(formats, sort_keys=True).encode())
 
 
 def _read(path: Path) -> dict[str, int]:
+    """What the file says; empty if it is missing or damaged, which a log line tells of."""
     try:
         found = json.loads(path.read_bytes())
+        formats = {str(part): int(version) for part, version in found["formats"].items()}
+        if found["crc"] == _crc(formats):
+            return formats
+        why = "its checksum does not fit"
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        log.warning("%s cannot be read (%s); it is written anew", path, error)
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    return {str(part): version for part, version in found.items() if isinstance(version, int)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = repr(error)
+    log.warning("%s is damaged (%s) and is written anew", path, why)
+    return {}

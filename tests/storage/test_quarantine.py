@@ -1,11 +1,13 @@
 """The quarantine on a real file."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from metering.explain import ExplainedError
 from storage.quarantine import KEPT, Quarantine, readable
 from storage.record import RETAINED, Record, Wire
 from storage.store import StoreUnavailable
@@ -169,3 +171,14 @@ def test_a_disk_that_refuses_is_told_and_nothing_is_half_kept(tmp_path):
     quarantine._con.execute("PRAGMA max_page_count=1000000")
     assert quarantine.put_all(refused(3, 100, payload=b"z" * KEPT)) == 100
     quarantine.close()
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "quarantine.sqlite"
+    Quarantine.open(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as con:
+        con.execute("PRAGMA user_version = 2")
+    before = path.read_bytes()
+    with pytest.raises(ExplainedError, match="format 2.*run the newer Meterhall"):
+        Quarantine.open(path)
+    assert path.read_bytes() == before
