@@ -14,6 +14,12 @@ PLACE_CHARS = 80
 
 def needs_of(view: View) -> list[Need]:
     """The open events of the site, broken things first, then the newest."""
+    if "needs" not in view.memo:
+        view.memo["needs"] = _read(view)
+    return view.memo["needs"]
+
+
+def _read(view: View) -> list[Need]:
     if view.services.ledger is None:
         return []
     events = view.services.ledger.events(open_only=True, limit=EVENTS_AT_MOST)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Grain = Literal["15min", "hour", "day", "month"]
 RAW_AT_MOST = 2 * DAY_US  # longer spans of a gauge are drawn as low, mean, high of each step
 HEAT_DAYS = 366
+LEAST_ESTIMATED = 0.001  # less is not worth a legend
 
 
 def columns(values: NDArray[np.float64], digits: int = 4) -> list[float | None]:
@@ -73,7 +74,7 @@ def use_chart(view: View, scope: Scope, node: str, name: str, zoom: Period | Non
         "x": seconds(starts),
         "end": seconds(ends),
         "value": columns(value),
-        "estimated": columns(estimated) if np.any(estimated > 0) else None,
+        "estimated": columns(estimated) if np.nansum(estimated) > LEAST_ESTIMATED * np.nansum(value) else None,
         "coverage": columns(coverage, 3),
         "before": columns(before) if before is not None else None,
         "labels": {"value": view.filters.label(view.words) if zoom is None else "", "before": before_label},
@@ -167,7 +168,7 @@ def use_words(
         parts.append(words("chart.gaps", n=gaps))
     total = float(np.nansum(value))
     share = float(np.nansum(estimated)) / total if total else 0.0
-    if share > 0.001:
+    if share > LEAST_ESTIMATED:
         parts.append(words("chart.estimated", share=view.share(share)))
     return words.sentence(parts)
 

@@ -121,7 +121,7 @@ def line_of(view: View, line: LineHealth, names: dict[str, tuple[str, str]]) -> 
         "mark": MARKS[line.state],
         "state_text": view.words(f"line.{line.state}"),
         "since": view.moment(line.since) if line.since else None,
-        "note": line.note,
+        "note": "" if any(unit.note for unit in line.units) else line.note,
         "connects": count(line.connects),
         "units": [unit_of(view, unit, names) for unit in line.units],
         "good": sum(unit.state == "ok" for unit in line.units),
@@ -138,7 +138,7 @@ def unit_of(view: View, unit: UnitHealth, names: dict[str, tuple[str, str]]) -> 
         "mark": MARKS[unit.state],
         "state_text": view.words(f"line.{unit.state}"),
         "seen": view.moment(unit.last_answer, relative=True) if unit.last_answer else None,
-        "errors": [(kind, count(n)) for kind, n in sorted(unit.errors.items()) if n],
+        "errors": [(error_said(view, kind), count(n)) for kind, n in sorted(unit.errors.items()) if n],
         "polls": count(unit.polls),
         "note": unit.note,
         "offline": view.moment(unit.offline_since) if unit.offline_since else None,
@@ -203,3 +203,9 @@ def reason_said(view: View, reason: str) -> str:
     """A reason in words, where it is one of ours."""
     key = "reason." + reason.replace(" ", "_")
     return view.words(key) if view.words.has(key) else reason.replace("_", " ")
+
+
+def error_said(view: View, kind: str) -> str:
+    """A kind of error in words, where it is one of ours."""
+    key = "error." + kind.replace(" ", "_")
+    return view.words(key) if view.words.has(key) else kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from api.figures import (
@@ -14,6 +13,7 @@ from api.figures import (
     building_figures,
     carriers_of,
     change,
+    dated_value,
     measure_of,
 )
 from api.page import marks
@@ -143,23 +143,27 @@ def buildings(view: View, site: Site, carrier: Carrier, period: Period) -> list[
 
     Up to a week from its own usual; for longer periods, of which there is no usual, from the compared one.
     """
-    found = building_figures(view.services, site.id, carrier, period)
-    if view.is_long:
-        found = against_compared(view, found)
+    found = long_figures(view, site, carrier) if view.is_long else None
+    found = found or building_figures(view.services, site.id, carrier, period)
     states = worst_states(view)
     return [row(view, each, states) for each in found]
 
 
-def against_compared(view: View, found: list[BuildingFigure]) -> list[BuildingFigure]:
-    """The same buildings against the compared period."""
-    measures = [each.amount.measure for each in found]
-    _, that = view.elapsed(measures)
-    amounts = amounts_of(view.services, measures, *that) if that else []
-    before = dict(zip(measures, amounts, strict=False))
+def long_figures(view: View, site: Site, carrier: Carrier) -> list[BuildingFigure]:
+    """The buildings of a site against the compared period."""
+    services = view.services
+    known = [b for b in services.installation.buildings if b.site == site.id and carrier in carriers_of(services, b.id)]
+    measures = [measure_of(services, "building", building.id, carrier) for building in known]
+    if not measures:
+        return []
+    this, that = view.elapsed([measure_of(services, "site", site.id, carrier)])
+    now = amounts_of(services, measures, *this)
+    before = amounts_of(services, measures, *that) if that else [unknown(measure, this) for measure in measures]
     out = []
-    for each in found:
-        other = before.get(each.amount.measure, unknown(each.amount.measure, each.amount.period))
-        out.append(replace(each, usual=other, change=change_of(each.amount, other)))
+    for building, amount, other in zip(known, now, before, strict=True):
+        area = dated_value(building.floor_area, this.start)
+        per_m2 = None if not area or amount.in_units is None else amount.in_units / area
+        out.append(BuildingFigure(building, amount, other, change_of(amount, other), per_m2))
     return sorted(out, key=lambda each: -9.0 if each.change is None else each.change, reverse=True)
 
 

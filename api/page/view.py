@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -90,6 +90,7 @@ class View:
     filters: Filters
     words: Words
     now: int
+    memo: dict[str, Any] = field(default_factory=dict, compare=False)  # read once a request
 
     @property
     def language(self) -> str:

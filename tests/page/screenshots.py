@@ -1,4 +1,5 @@
-"""All screenshots in one command: `python -m tests.page.screenshots OUT [--url http://127.0.0.1:8420] [--quick]`.
+"""All screenshots in one command: `python -m tests.page.screenshots OUT [--url http://127.0.0.1:8420] [--quick]`;
+`--docs` makes those of the documentation alone (OUT is then docs/images).
 
 Pages x widths x themes x languages of a running Meterhall (`make demo` in another window), and the states (empty,
 stale, failed, first start) of the tests' small plant.
@@ -53,6 +54,17 @@ def addresses(page: Page, url: str) -> dict[str, str]:
     if "meter" in found:
         found["meter-year"] = found["meter"] + "?period=year"
     return found
+
+
+DOCS = {  # name: (page, width, theme, language)
+    "today": ("today", 1280, "light", "en"),
+    "today-zh": ("today", 1280, "dark", "zh"),
+    "today-phone": ("today", 360, "light", "zh"),
+    "building": ("building", 1280, "light", "en"),
+    "meter": ("meter", 1280, "dark", "en"),
+    "vehicles": ("vehicles", 1280, "light", "zh"),
+    "collector": ("collector", 1280, "light", "en"),
+}
 
 
 def shoot(
@@ -122,6 +134,7 @@ def main() -> None:
     asked.add_argument("out", type=Path)
     asked.add_argument("--url", help="a running Meterhall; without it only the states are made")
     asked.add_argument("--quick", action="store_true", help="one theme and language a width")
+    asked.add_argument("--docs", action="store_true", help="the pictures of the documentation")
     asked.add_argument("--only", default="", help="only pages whose name begins so")
     given = asked.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -131,6 +144,11 @@ def main() -> None:
     made = 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        if given.url and given.docs:
+            found = addresses(browser.new_page(), given.url)
+            for name, (page, width, theme, language) in DOCS.items():
+                shoot(browser, given.url, found[page], given.out / f"{name}.png", width, theme, language, whole=False)
+            return
         if given.url:
             for name, path in addresses(browser.new_page(), given.url).items():
                 if not name.startswith(given.only):
