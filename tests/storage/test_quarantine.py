@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -179,6 +180,6 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path):
     with contextlib.closing(sqlite3.connect(path)) as con:
         con.execute("PRAGMA user_version = 2")
     before = path.read_bytes()
-    with pytest.raises(ExplainedError, match="format 2.*run the newer Meterhall"):
+    with pytest.raises(ExplainedError, match=r"format 2.*run the newer Meterhall"):
         Quarantine.open(path)
     assert path.read_bytes() == before
