@@ -72,3 +72,19 @@ def test_each_package_is_the_one_in_this_repository(package):
     assert found
     assert found.origin == str(ROOT / package / "__init__.py")
     assert (ROOT / package / "__init__.py").read_text().strip() == "", "a package's __init__.py is empty"
+
+
+def test_the_glossary_is_the_vocabulary():
+    from meterhall.glossary import text
+
+    assert (ROOT / "docs/glossary.md").read_text() == text(), "python -m meterhall.glossary > docs/glossary.md"
+
+
+def test_each_version_of_the_changelog_is_a_release_that_left_a_data_folder():
+    import re
+    import tomllib
+
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == versions[0]
+    for version in versions:
+        assert list((ROOT / "tests/fixtures/releases").glob(f"{version}*")), f"no data folder of release {version}"
