@@ -9,36 +9,15 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shutil
 import sys
-import tempfile
 import time
-import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from faults.report import HEAD, Row, line_of, write_results
-from faults.scenarios import ALONE, SCENARIOS, Context
+from faults.scenarios import ALONE, SCENARIOS, run_scenario
 
 RESULTS = Path("faults-results")
-
-
-def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
-    """One scenario, in a folder of its own; a scenario that breaks off is a failure."""
-    folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
-    started = time.monotonic()
-    try:
-        found = list(SCENARIOS[name](Context(folder, level, seed)))
-    except Exception as error:
-        traceback.print_exc()
-        found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
-    for row in found:
-        row.took_s = round((time.monotonic() - started) / len(found), 1)
-    if keep and not all(row.passed for row in found):
-        print(f"    kept: {folder}", flush=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return found
 
 
 def show(rows: list[Row]) -> list[Row]:

@@ -8,9 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from paho.mqtt import publish
+
 from faults.events import FileEvent, Watch
+from faults.product import SITE
 from faults.report import Row
 from faults.rig import Rig
+from faults.values import device_id
 
 READY_S = 5.0
 AIMS: dict[str, Callable[[FileEvent], bool]] = {
@@ -94,3 +98,36 @@ def _hit(data: Path, rng: random.Random, aim: str) -> str:
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0.0, 0.003))
     return aim
+
+
+MOST_DEATHS = 3
+
+
+def poison(folder: Path, *, seed: int) -> Row:
+    """A message over which the process dies each time: put aside after at most 3 restarts, and the others flow."""
+    row = Row("poison message", "messages", count=1)
+    deaths = 0
+    with Rig(folder, seed=seed, devices=100, launch=["--poison"]) as rig:
+        product = rig.product
+        product.start().wait_live()
+        product.wait_connected()
+        rig.publish("--rate", 200, "--count", 1000)
+        payload = b'{"ts":%d,"w":1,"poison":1}' % rig.t0
+        publish.single(f"{SITE}/{device_id(0)}", payload, qos=1, port=rig.broker.port, client_id="poisoner")
+        began = time.monotonic()
+        deadline = began + 240
+        while time.monotonic() < deadline:
+            if not product.running:
+                deaths += 1
+                product.start()
+            messages = product.totals().get("messages", {})
+            if messages.get("rejected", {}).get("poison") and rig.publishers[0].poll() is not None:
+                break
+            time.sleep(0.1)
+        row.recovered(time.monotonic() - began)
+        row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
+        verdict = rig.settle()
+    row.add(verdict)
+    row.notes = {"deaths": deaths, "quarantine": verdict.quarantine}
+    row.expect(1 <= deaths <= MOST_DEATHS, f"{deaths} deaths; the target is {MOST_DEATHS}")
+    return row.expect(verdict.quarantine.get("poison") == 1, f"the quarantine holds {verdict.quarantine}")

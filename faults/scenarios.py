@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +55,11 @@ def kills(context: Context) -> Iterable[Row]:
         context.sub("small"), kills=context.count(40, 700), seed=context.seed + 1, launch=["--small"], aimed=0.8
     )
     yield small.named("kill -9, small files, aimed")
+
+
+def poison(context: Context) -> Iterable[Row]:
+    """A message that ends the process is put aside after at most three restarts."""
+    yield kill.poison(context.folder, seed=context.seed)
 
 
 def modbus_dead(context: Context) -> Iterable[Row]:
@@ -148,6 +156,7 @@ def backlog(context: Context) -> Iterable[Row]:
 SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
     "toys": wrong_toys,
     "kill": kills,
+    "poison": poison,
     "torn": torn_files,
     "calls": failing_calls,
     "disk-full": full_disks,
@@ -166,3 +175,21 @@ SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
 }
 
 ALONE = frozenset({"modbus-dead", "flood", "backlog", "clock"})  # these measure time
+
+
+def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
+    """One scenario, in a folder of its own; a scenario that breaks off is a failure."""
+    folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
+    started = time.monotonic()
+    try:
+        found = list(SCENARIOS[name](Context(folder, level, seed)))
+    except Exception as error:
+        traceback.print_exc()
+        found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
+    for row in found:
+        row.took_s = round((time.monotonic() - started) / len(found), 1)
+    if keep and not all(row.passed for row in found):
+        print(f"    kept: {folder}", flush=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found

@@ -76,7 +76,7 @@ class Image:
 
 
 @contextlib.contextmanager
-def small_segments(segment_bytes: int = 6 << 10, recent_us: int = 0) -> Iterator[None]:
+def small_segments(segment_bytes: int = 1500, recent_us: int = 0) -> Iterator[None]:
     """Segments of a few groups, let go as soon as they are done with."""
     from storage import spool
 
