@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from devices.settings import Settings
+    from meterhall.remarks import Remark
 
 OK, FAILED, INVALID = 0, 1, 2
 Config = Annotated[Path, typer.Option("--config", help="the configuration folder")]
@@ -21,6 +22,9 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(backup)
     app.command()(restore)
+    broker_app = typer.Typer(help="Look after an MQTT broker.", no_args_is_help=True)
+    broker_app.command("check")(broker_check)
+    app.add_typer(broker_app, name="broker")
 
 
 def backup(
@@ -101,6 +105,33 @@ def restore(
     if found["replaced"]:
         words += f"\nwhat was there is kept in {found['replaced']}"
     _say(words, {"data": str(settings.data), **found}, as_json)
+
+
+def broker_check(
+    file: Annotated[Path, typer.Argument(help="the broker's mosquitto.conf")],
+    version: Annotated[str, typer.Option(help="of Mosquitto, e.g. 2.0.18; empty: the one on this machine")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Explain what a Mosquitto's settings can lose, and what avoids it; exit code 1 if they lose readings."""
+    from meterhall.broker import find_mosquitto
+    from meterhall.brokercheck import check_broker, installed_version, parse_version
+
+    with _explained(as_json):
+        program = find_mosquitto()
+        known = parse_version(version) if version else installed_version(program) if program else None
+        _report(check_broker(file, known), as_json)
+
+
+def _report(remarks: Iterable[Remark], as_json: bool) -> None:
+    """Print remarks, the worst last; exit code 1 if one is broken."""
+    from meterhall.remarks import as_json as rows_of
+
+    rows = list(remarks)
+    order = ("ok", "warning", "broken")
+    rows.sort(key=lambda each: order.index(each.state))
+    _say("\n".join(map(str, rows)), rows_of(rows), as_json)
+    if any(each.state == "broken" for each in rows):
+        raise typer.Exit(FAILED)
 
 
 def _say(words: str, data: dict[str, Any], as_json: bool) -> None:
