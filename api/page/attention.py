@@ -22,8 +22,9 @@ def needs_of(view: View) -> list[Need]:
 def _read(view: View) -> list[Need]:
     if view.services.ledger is None:
         return []
+    here = ("", view.site.id if view.site else "")
     events = view.services.ledger.events(open_only=True, limit=EVENTS_AT_MOST)
-    found = [need_of(view, event) for event in events if event.severity not in QUIET]
+    found = [need_of(view, event) for event in events if event.severity not in QUIET and event.site in here]
     return sorted(found, key=lambda need: need.state != "broken")
 
 

@@ -77,7 +77,9 @@ class Filters:
         until = _day_of(query.get("until")) or anchor
         until = min(max(until, anchor), anchor + timedelta(days=LONGEST_DAYS))
         compare = query.get("compare", "before")
-        kept = {key: query[key] for key in ("period", "date", "until", "compare", "lang", "theme") if query.get(key)}
+        kept = {
+            key: query[key] for key in ("site", "period", "date", "until", "compare", "lang", "theme") if query.get(key)
+        }
         return cls(period, anchor, until, compare if compare in COMPARES else "before", today, zone, language, kept)  # type: ignore[arg-type]
 
     def link(self, path: str, **changes: str | None) -> str:

@@ -123,7 +123,7 @@ def frame(request: Request, view: View, page: str, needs: int) -> dict[str, Any]
     path, filters, theme = request.url.path, view.filters, theme_of(request)
     other = LANGUAGES[1 - LANGUAGES.index(view.language)]
     next_theme = THEMES[(THEMES.index(theme) + 1) % len(THEMES)]
-    own = {key: value for key, value in request.query_params.items() if key in ("carrier", "show", "site")}
+    own = {key: value for key, value in request.query_params.items() if key in ("carrier", "show")}
 
     def here(**changes: str | None) -> str:
         return filters.link(path, **own, **changes)
