@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from metering.explain import ExplainedError
 from storage.duckdb.errors import first_line, is_damage, is_ours
 from storage.duckdb.opening import Settings, mend, open_database
 from storage.store import StoreUnavailable
@@ -115,7 +116,7 @@ class Connections:
                 if self._damage:
                     mend(self.path, self._config, self._damage, self.findings)
                 self._writer = open_database(self.path, self._config, self.findings)
-            except (duckdb.Error, OSError) as error:
+            except (duckdb.Error, OSError, ExplainedError) as error:
                 raise StoreUnavailable(str(error)) from error
             self._broken, self._damage = False, ""
         log.info("%s: opened again", self.path)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from metering.reading import IntervalSeries, Measure
 from storage.duckdb.queries import plain
 from storage.duckdb.schema import interval_table
+from storage.duckdb.sealing import Period, month_end
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,6 +59,35 @@ def replace(
     con.register("replacing", pa.table(columns))
     con.execute(f"INSERT INTO {table} SELECT * FROM replacing")
     con.unregister("replacing")
+    if resolution == "15min":
+        con.execute(
+            """INSERT INTO unsorted_month SELECT month FROM (SELECT unnest($1::BIGINT[]) AS month)
+               WHERE month NOT IN (SELECT starts FROM unsorted_month)""",
+            [_months(starts)],
+        )
+
+
+def _months(at: NDArray[np.int64]) -> list[int]:
+    months = np.unique(at.astype("datetime64[us]").astype("datetime64[M]"))
+    return months.astype("datetime64[us]").astype(np.int64).tolist()
+
+
+def unsorted_months(con: duckdb.DuckDBPyConnection, cutoff: int) -> list[Period]:
+    """The months before `cutoff` whose quarter hours do not stand in the order of their measures."""
+    rows = con.execute("SELECT starts FROM unsorted_month ORDER BY starts").fetchall()
+    months = [Period(starts, month_end(starts)) for (starts,) in rows]
+    return [month for month in months if month.end <= cutoff]
+
+
+def sort_month(con: duckdb.DuckDBPyConnection, month: Period) -> None:
+    """Write a month's quarter hours anew by measure, so that reading one skips the others; in a transaction."""
+    span = [month.start, month.end]
+    within = "FROM interval_15min WHERE start_at >= $1 AND start_at < $2"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE month AS SELECT * {within} ORDER BY measure, start_at", span)
+    con.execute(f"DELETE {within}", span)
+    con.execute("INSERT INTO interval_15min SELECT * FROM month")
+    con.execute("DROP TABLE month")
+    con.execute("DELETE FROM unsorted_month WHERE starts = $1", [month.start])
 
 
 def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDArray[np.int32]:

@@ -231,6 +231,13 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"was written by a newer Meterhall (store version {version}, this one knows {schema.VERSION})",
             "upgrade Meterhall, or restore a backup of the older version",
         )
+    if version < schema.VERSION:
+        con.begin()
+        for step in range(version, schema.VERSION):
+            con.execute(schema.UPGRADES[step])
+        con.execute("UPDATE meta SET value = $1 WHERE key = 'version'", [str(schema.VERSION)])
+        con.commit()
+        log.info("%s: brought from store version %d to %d", path, version, schema.VERSION)
 
 
 def _cut_log(wal: Path, position: int, *, first: bool, why: str, findings: list[str]) -> None:

@@ -116,34 +116,49 @@ def look_up(
     kept: bool,
 ) -> Seen:
     """What the store has at some points and times; `key` numbers them. `kept`: the conflict table too."""
-    served, kept_values = _NONE_SERVED, _NONE_KEPT
+    served, kept_values = [_NONE_SERVED], _NONE_KEPT
     if len(key):
-        con.register("asked", pa.table({"key": key, "point": point, "observed_at": at}))
         low, high = int(at.min()), int(at.max())
-        served = con.execute(_SERVED, [low, high]).fetchnumpy()
+        asked = pa.table({"key": key, "point": point, "observed_at": at})
+        served.append(_ask(con, asked, _HOT, [low, high]))
         if kept:
-            kept_values = con.execute(_KEPT, [low, high]).fetchnumpy()
-        con.unregister("asked")
+            kept_values = _ask(con, asked, _KEPT, [low, high])
+        # Period by period: a row group is skipped when none of the points asked for in that period is in it.
+        periods = con.execute("SELECT starts, ends FROM period ORDER BY starts").fetchnumpy()
+        starts, ends = plain(periods["starts"]), plain(periods["ends"])
+        place = np.searchsorted(starts, at, "right") - 1
+        place[place >= 0] = np.where(at < ends[place], place, -1)[place >= 0] if len(starts) else -1
+        for i in np.unique(place[place >= 0]).tolist():
+            served.append(_ask(con, asked.filter(pa.array(place == i)), _SEALED, [int(starts[i])]))
+    columns = {name: np.concatenate([plain(part[name]) for part in served]) for name in _NONE_SERVED}
     return Seen(
-        served_key=plain(served["key"]),
-        served_value=plain(served["value"]),
-        served_quality=plain(served["quality"]),
-        served_origin=plain(served["origin"]),
-        served_row=plain(served["row"]),
-        served_is_sealed=plain(served["is_sealed"]),
+        served_key=columns["key"],
+        served_value=columns["value"],
+        served_quality=columns["quality"],
+        served_origin=columns["origin"],
+        served_row=columns["row"],
+        served_is_sealed=columns["is_sealed"],
         kept_key=plain(kept_values["key"]),
         kept_value=plain(kept_values["value"]),
     )
 
 
-_SERVED = """
+def _ask(con: duckdb.DuckDBPyConnection, asked: pa.Table, sql: str, parameters: list[int]) -> dict[str, Any]:
+    con.register("asked", asked)
+    try:
+        return con.execute(sql, parameters).fetchnumpy()
+    finally:
+        con.unregister("asked")
+
+
+_HOT = """
     SELECT a.key, h.value, h.quality, h.origin, h.rowid AS row, false AS is_sealed
     FROM hot h JOIN asked a ON h.point = a.point AND h.observed_at = a.observed_at
-    WHERE h.observed_at BETWEEN $1 AND $2
-    UNION ALL
-    SELECT a.key, s.value, s.quality, s.origin, s.sealed_row, true
+    WHERE h.observed_at BETWEEN $1 AND $2"""
+_SEALED = """
+    SELECT a.key, s.value, s.quality, s.origin, s.sealed_row AS row, true AS is_sealed
     FROM sealed_reading s JOIN asked a ON s.point = a.point AND s.observed_at = a.observed_at
-    WHERE s.ends > $1 AND s.starts <= $2"""
+    WHERE s.starts = $1"""
 _KEPT = """
     SELECT a.key, c.value FROM conflict c JOIN asked a ON c.point = a.point AND c.observed_at = a.observed_at
     WHERE c.observed_at BETWEEN $1 AND $2"""
@@ -213,14 +228,21 @@ def read_small_tables(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("SELECT * FROM measure").fetchall()
 
 
+def oldest(con: duckdb.DuckDBPyConnection) -> int | None:
+    """The time of the oldest reading, None if there is none."""
+    [(found,)] = con.execute(
+        """SELECT least((SELECT min(observed_at) FROM hot), (SELECT min(observed_at) FROM sealed_reading
+                         WHERE starts = (SELECT min(starts) FROM period)))"""
+    ).fetchall()
+    return found
+
+
 def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Rows of each table, periods, and the oldest reading."""
+    """Rows of each table, periods, bytes in use."""
     row = con.execute(
         """SELECT (SELECT count(*) FROM hot), (SELECT count(*) FROM sealed), (SELECT count(*) FROM period),
                   (SELECT count(*) FROM conflict), (SELECT count(DISTINCT (point, observed_at)) FROM conflict),
-                  (SELECT count(*) FROM interval_15min), (SELECT count(*) FROM interval_day),
-                  least((SELECT min(observed_at) FROM hot), (SELECT min(observed_at) FROM sealed_reading
-                         WHERE starts = (SELECT min(starts) FROM period)))"""
+                  (SELECT count(*) FROM interval_15min), (SELECT count(*) FROM interval_day)"""
     ).fetchone()
     used = con.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
     assert row
@@ -234,7 +256,7 @@ def statistics(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "intervals_15min",
         "intervals_day",
     )
-    return {**dict(zip(names, row, strict=False)), "oldest": row[7], "bytes_used": used[0]}
+    return {**dict(zip(names, row, strict=False)), "bytes_used": used[0]}
 
 
 def plain(column: Any) -> Any:

@@ -10,7 +10,18 @@ import duckdb
 from metering.clock import from_us
 from storage.duckdb.errors import is_ours
 
-TABLES = ("state", "point", "origin", "conflict", "measure", "interval_15min", "interval_day", "hot", "sealed")
+TABLES = (
+    "state",
+    "point",
+    "origin",
+    "conflict",
+    "measure",
+    "unsorted_month",
+    "interval_15min",
+    "interval_day",
+    "hot",
+    "sealed",
+)
 CHUNK = 122_880  # rows of a row group: what one damaged block can take with it
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 VERSION = 1
+# What makes a store of a version one of the next, for every released version: {1: "ALTER TABLE ..."}.
+UPGRADES: dict[int, str] = {}
 
 # `observed_at` throughout: int64 [us since 1970]. No primary keys: they cost 63 bytes a row and halve the
 # rate of writing; identity is kept by `arrivals`, which looks up what is not newer than all before it.
@@ -42,6 +44,8 @@ CREATE TABLE conflict (
     arrival BIGINT NOT NULL, point INTEGER NOT NULL, observed_at BIGINT NOT NULL, value DOUBLE NOT NULL,
     quality UTINYINT NOT NULL, origin INTEGER NOT NULL
 );
+-- Months (their start) of interval_15min that were written to since they were last sorted by measure.
+CREATE TABLE unsorted_month (starts BIGINT NOT NULL);
 CREATE TABLE measure (
     id INTEGER NOT NULL, site VARCHAR NOT NULL, scope VARCHAR NOT NULL, node VARCHAR NOT NULL,
     name VARCHAR NOT NULL, unit VARCHAR NOT NULL

@@ -95,8 +95,8 @@ def _join(blocks: list[_Block], cutoff: int, period_rows: int) -> list[_Block]:
         if (
             left
             and left.rows + block.rows <= period_rows
-            and _month_end(left.start) == _month_end(block.start)
-            and (_month_end(block.start) <= cutoff or (left.is_new and block.is_new))
+            and month_end(left.start) == month_end(block.start)
+            and (month_end(block.start) <= cutoff or (left.is_new and block.is_new))
         ):
             left.end, left.rows, left.changed = block.end, left.rows + block.rows, True
         else:
@@ -104,7 +104,8 @@ def _join(blocks: list[_Block], cutoff: int, period_rows: int) -> list[_Block]:
     return joined
 
 
-def _month_end(at: int) -> int:
+def month_end(at: int) -> int:
+    """The end of the calendar month (UTC) of an instant [us since 1970]."""
     month = np.datetime64(at, "us").astype("datetime64[M]")
     return int((month + 1).astype("datetime64[us]").astype(np.int64))
 

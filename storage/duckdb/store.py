@@ -152,9 +152,8 @@ class DuckDBStore:
         repeated = np.flatnonzero(same_key)
         doubtful[order[repeated]] = True
         doubtful[order[repeated + 1]] = True
-        known = (at == last) & (
-            value == self._newest.value[point]
-        )  # the newest reading once more: the commonest repeat
+        # The newest reading once more is the commonest repeat: memory alone tells.
+        known = (at == last) & (value == self._newest.value[point])
         outcome[known] = DUPLICATE
         doubtful &= ~known
         serve = ~(doubtful | known)
@@ -212,6 +211,8 @@ class DuckDBStore:
     def _remember(self, batch: ReadingBatch, rows: _Rows, outcome: NDArray[np.uint8], serve: NDArray[np.int64]) -> None:
         if not len(serve):
             return
+        oldest = int(rows.at[serve].min())
+        self._oldest_written = oldest if self._oldest_written is None else min(self._oldest_written, oldest)
         newest = self._newest
         point = rows.point[serve]
         last = serve[np.append(point[1:] != point[:-1], True)]
@@ -235,6 +236,8 @@ class DuckDBStore:
             self._newest = newest
             self._next_arrival, self._next_origin = next_arrival, next_origin
             self._recent_origins: dict[Origin, int] = {}
+            self._oldest: int | None = None  # of what was there; read when it is first asked for
+            self._oldest_written: int | None = None  # of what was written since
             self._doubtful = False
 
     # --- reading
@@ -348,23 +351,30 @@ class DuckDBStore:
         """Seal what is old, a period a transaction, then checkpoint; safe to be killed at any moment."""
         cutoff = (now - self._seal_after_us) // DAY_US * DAY_US
         with self._transaction() as con:
-            work = sealing.plan(con, cutoff, self._period_rows)
-        for period in work:
+            periods = sealing.plan(con, cutoff, self._period_rows)
+            months = intervals.unsorted_months(con, cutoff)
+        for period in periods:
             with self._transaction() as con:
                 sealing.seal(con, period)
-        if work:
+        for month in months:
+            with self._transaction() as con:
+                intervals.sort_month(con, month)
+        if periods or months:
             self.checkpoint()
 
     def statistics(self) -> dict[str, Any]:
         """Rows hot and sealed, bytes, periods, conflicts: for the page and `doctor`."""
         with self._connections.reading() as con:
             found = queries.statistics(con)
+            if self._oldest is None:
+                self._oldest = queries.oldest(con)
         with self._memory:
             written = self._newest.at[self._newest.count > 0]
             found |= {
                 "kind": "duckdb",
                 "rows": int(self._newest.count.sum()),
                 "points": len(written),
+                "oldest": min((at for at in (self._oldest, self._oldest_written) if at is not None), default=None),
                 "newest": int(written.max()) if len(written) else None,
             }
         wal = Path(f"{self.path}.wal")

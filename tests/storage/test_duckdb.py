@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from metering.clock import DAY_US, HOUR_US, QUARTER_US, to_us
 from metering.explain import ExplainedError
-from metering.reading import Origin, Point, ReadingBatch
+from metering.reading import IntervalSeries, Measure, Origin, Point, ReadingBatch
+from storage.duckdb import schema
 from storage.duckdb.sealing import blocks_to_write
 from storage.duckdb.store import DuckDBStore
 from storage.opening import duckdb_url, open_store
@@ -99,6 +100,22 @@ def test_a_store_of_a_newer_version_is_refused_with_the_mend_and_left_alone(path
         DuckDBStore(path)
     assert "upgrade" in error.value.mend
     assert path.read_bytes() == before
+
+
+def test_a_store_of_an_older_version_is_brought_up_to_this_one_on_opening(path, monkeypatch):
+    store = DuckDBStore(path)
+    store.write(rows([1, 2, 3]))
+    store.close()
+    monkeypatch.setattr(schema, "VERSION", 3)
+    steps = {1: "CREATE TABLE one (x INTEGER)", 2: "ALTER TABLE one ADD COLUMN y INTEGER"}
+    monkeypatch.setattr(schema, "UPGRADES", steps)
+    for _ in range(2):
+        store = DuckDBStore(path)
+        assert store.count() == 3
+        store.close()
+    with duckdb.connect(str(path)) as con:
+        assert con.execute("SELECT value FROM meta WHERE key = 'version'").fetchall() == [("3",)]
+        assert con.execute("SELECT x, y FROM one").fetchall() == []
 
 
 def test_a_database_of_somebody_else_is_refused_and_left_alone(path):
@@ -272,6 +289,34 @@ def test_periods_never_overlap_cover_every_hour_and_come_to_rest(first, second, 
         for h, _ in fresh:
             assert any(a <= h < b for a, b in spans)
     assert blocks_to_write(sorted((a, b, n) for (a, b), n in sealed.items()), [], cutoff, limit) == []
+
+
+def test_quarter_hours_of_a_closed_month_are_put_in_the_order_of_their_measures(store):
+    measures = [Measure("plant", "meter", f"meter-{i}", "active_energy_import", "kWh") for i in range(3)]
+
+    def written(day, amount):
+        start = T0 + day * DAY_US + np.arange(96) * QUARTER_US
+        n = len(start)
+        columns = (np.full(n, amount), np.ones(n), np.zeros(n, np.int64), np.zeros(n, np.uint8))
+        return [IntervalSeries(measure, start, start + QUARTER_US, *columns) for measure in measures]
+
+    def in_order():
+        found = store._connections.writer.execute("SELECT measure, start_at FROM interval_15min").fetchall()
+        return found == sorted(found)
+
+    for day in range(31):
+        store.write_intervals("15min", written(day, day), (T0 + day * DAY_US, T0 + (day + 1) * DAY_US))
+    store.maintain(T0 + 31 * DAY_US)
+    assert not in_order()
+    before = store.intervals(measures, "15min", *EVER)
+    store.maintain(T0 + 40 * DAY_US)
+    assert in_order()
+    after = store.intervals(measures, "15min", *EVER)
+    assert [series.amount.tolist() for series in after] == [series.amount.tolist() for series in before]
+    store.write_intervals("15min", written(3, 1000), (T0 + 3 * DAY_US, T0 + 4 * DAY_US))
+    store.maintain(T0 + 40 * DAY_US)
+    assert in_order()
+    assert store.intervals(measures[:1], "15min", T0 + 3 * DAY_US, T0 + 4 * DAY_US)[0].amount.tolist() == [1000] * 96
 
 
 def test_a_conflict_in_a_sealed_period_is_served_at_once_and_after_the_next_sealing(store):

@@ -144,7 +144,7 @@ def test_a_database_beyond_repair_is_set_aside_with_a_report_and_a_new_one_start
 def test_of_a_database_with_a_damaged_block_all_that_can_be_read_is_saved_and_the_loss_reported(copy):
     whole = copy.read_bytes()
     saved = []
-    for block in range(1, len(whole) // 65536 + 1):
+    for block in range(1, len(whole) // 65536 + 1, 2):
         at = 12288 + block * 65536 - 30_000
         if at >= len(whole):
             break
