@@ -15,6 +15,7 @@ from api.periods import Period, midnight, zone_of
 PERIODS = ("day", "week", "month", "year", "custom")
 COMPARES = ("before", "year", "none")
 LONGEST_DAYS = 3 * 366
+KEPT = ("site", "period", "date", "until", "compare", "lang", "theme")  # what links carry on
 EARLIEST, LATEST = date(1971, 1, 1), date(2200, 1, 1)
 Compare = Literal["before", "year", "none"]
 
