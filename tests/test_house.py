@@ -32,7 +32,7 @@ ONE_HOME = {
 }
 ANALYTICS_MAY = {
     "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "itertools",
-    "math", "typing", "zoneinfo", "numpy", "metering", "analytics",
+    "math", "re", "typing", "zoneinfo", "numpy", "metering", "analytics",
 }  # fmt: skip
 
 
