@@ -30,6 +30,9 @@ demo: $(VENV)/run  ## run the whole product with simulators (PORT=8420 DATA=demo
 test: $(VENV)/dev  ## set up and pass the tests, in under two minutes
 	@$(BIN)/pytest -n 2 -m "not slow and not browser"
 
+browser: $(VENV)/dev  ## the page in a real Chromium
+	@$(BIN)/pytest -n 2 -m browser
+
 lint: $(VENV)/dev  ## style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -50,4 +53,4 @@ install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
 
 uninstall:  ## remove what install put there; data folders stay
 	@rm -rf $(PREFIX)/lib/meterhall $(PREFIX)/bin/meterhall
-.PHONY: demo test lint format golden bench install uninstall
+.PHONY: demo test browser lint format golden bench install uninstall
