@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from collector.checks import Checks
 from collector.marker import Marker
 from collector.points import PointTable
-from devices.decoded import Decoder, Rejected
+from devices.decoded import Decoder, Form, Rejected
 from metering.quantity import Quality
 from metering.reading import Origin, Point, ReadingBatch
 from metering.site import Installation
@@ -61,6 +61,11 @@ DecoderKey = tuple[int, str, str]  # (wire, source, key) of a record
 class Live(Protocol):
     """Who is told of stored values as they come."""
 
+    @property
+    def listeners(self) -> int:
+        """How many listen; nothing is published to nobody."""
+        ...
+
     def publish(self, rows: Sequence[tuple[Point, int, float, int]]) -> None:
         """(point, observed_at, value, quality) of newly stored readings."""
         ...
@@ -68,6 +73,10 @@ class Live(Protocol):
 
 class Derivation(Protocol):
     """Who recomputes what new readings touch."""
+
+    def wants(self, point: Point) -> bool:
+        """Is anything derived from this point's readings?"""
+        ...
 
     def touch(self, point: Point, start: int, end: int) -> None:
         """Readings of this point in [start, end] are new or changed."""
@@ -87,16 +96,39 @@ class Refused(NamedTuple):
     detail: str
 
 
+class Sheet:
+    """Records of one form in one commit group, to be read together: lists a record long."""
+
+    __slots__ = ("at", "first_point", "number", "origin", "raws", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.number: list[int] = []
+        self.raws: list[Any] = []
+        self.at: list[int] = []
+        self.first_point: list[int] = []
+        self.origin: list[int] = []
+
+
+class Rows(NamedTuple):
+    """Decoded values in columns; `record` is the number of each one's record in the batch, for the order."""
+
+    record: NDArray[np.int32]
+    point: NDArray[np.int32]
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint8]
+    origin: NDArray[np.int32]
+    received: NDArray[np.int64]
+
+
 @dataclass
 class Columns:
-    """One batch while it is gathered: lists a record long, but for `rows`."""
+    """One batch while it is gathered."""
 
-    rows: list[list[tuple[int, int, float, bool]]] = field(default_factory=list)  # slot, at, value, suspect
-    first_point: list[int] = field(default_factory=list)
-    origin: list[int] = field(default_factory=list)
-    received: list[int] = field(default_factory=list)
+    read: list[Rows] = field(default_factory=list)
+    records: int = 0  # of the groups before
     origins: list[Origin] = field(default_factory=list)
-    origin_of: dict[tuple[str, str, int], int] = field(default_factory=dict)
     decoded: Counter[str] = field(default_factory=Counter)  # messages, by source
     repeated: Counter[str] = field(default_factory=Counter)
     rejected: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -109,6 +141,83 @@ class Columns:
         """Reject a whole message."""
         self.rejected[record.source][reason] += 1
         self.refused.append(Refused(record, place, reason, detail))
+
+
+_EMPTY = (np.int32, np.int64, np.float64, np.uint8, np.int32)  # point, at, value, quality, origin
+
+
+class Values:
+    """What the records of one commit group say, on its way into the batch's columns."""
+
+    def __init__(self, columns: Columns, position: Position) -> None:
+        self.columns, self.text = columns, str(position)
+        self._origins: dict[tuple[str, str], int] = {}
+        self._rows: list[list[tuple[int, int, float, bool]]] = []  # slot, at, value, suspect
+        self._of: list[tuple[int, int, int, int]] = []  # number, first point, origin, received_at
+
+    def origin_of(self, source: str, profile: str, received_at: int) -> int:
+        """The number of a record's origin; one a source and profile of the group."""
+        number = self._origins.get((source, profile))
+        if number is None:
+            origins = self.columns.origins
+            number = self._origins[source, profile] = len(origins)
+            origins.append(Origin(source, received_at, profile, self.text))
+        return number
+
+    def add(self, rows: list[tuple[int, int, float, bool]], number: int, named: Named, record: Record) -> None:
+        """The values of one record."""
+        if rows:
+            self._rows.append(rows)
+            origin = self.origin_of(record.source, named.decoder.profile, record.received_at)
+            self._of.append((number, named.first_point, origin, record.received_at))
+
+    def add_table(self, form: Form, sheet: Sheet, value: NDArray[np.float64], good: NDArray[np.bool_]) -> None:
+        """The values (n, k) of those records of a sheet that are good."""
+        columns, records = self.columns, sheet.records
+        number, first_point = np.array(sheet.number, np.int32), np.array(sheet.first_point, np.int32)
+        at, origin = np.array(sheet.at, np.int64), np.array(sheet.origin, np.int32)
+        received = np.array([record.received_at for record in records], np.int64)
+        if not good.all():
+            number, first_point, at, origin = number[good], first_point[good], at[good], origin[good]
+            received, value = received[good], value[good]
+            records = [record for record, whole in zip(records, good.tolist(), strict=True) if whole]
+        sources = [record.source for record in records]
+        columns.decoded.update(sources)
+        if form.missing:
+            columns.missing.update({source: n * form.missing for source, n in Counter(sources).items()})
+        point = first_point[:, np.newaxis] + form.slots
+        self._keep(number, len(form.slots), point.ravel(), at, value.ravel(), None, origin, received)
+
+    def keep(self) -> None:
+        """The group is done: what came one by one becomes columns, too."""
+        if not self._rows:
+            return
+        counts = np.fromiter(map(len, self._rows), np.int64, len(self._rows))
+        slot, at, value, suspect = zip(*chain.from_iterable(self._rows), strict=True)
+        number, first_point, origin, received = np.array(self._of, np.int64).T
+        quality = np.array(suspect, np.uint8) * np.uint8(Quality.SUSPECT)
+        point = np.array(slot, np.int32) + np.repeat(first_point, counts).astype(np.int32)
+        at, value = np.array(at, np.int64), np.array(value, np.float64)
+        self._keep(number, counts, point, at, value, quality, origin, received)
+
+    def _keep(
+        self,
+        number: NDArray[Any],
+        counts: NDArray[np.int64] | int,
+        point: NDArray[np.int32],
+        at: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8] | None,
+        origin: NDArray[Any],
+        received: NDArray[np.int64],
+    ) -> None:
+        """Repeat what is said once a record for each of its values."""
+        if len(point):
+            record = np.repeat((number + self.columns.records).astype(np.int32), counts)
+            at = at if len(at) == len(point) else np.repeat(at, counts)
+            quality = np.zeros(len(point), np.uint8) if quality is None else quality
+            origin, received = np.repeat(origin.astype(np.int32), counts), np.repeat(received, counts)
+            self.columns.read.append(Rows(record, point, at, value, quality, origin, received))
 
 
 class Pipeline:
@@ -142,6 +251,7 @@ class Pipeline:
         self._decoders, self._points = decoders, points
         self._live, self._derivation, self._now = live, derivation, now
         self._checks = Checks(installation)
+        self._derived = np.zeros(0, np.bool_)
         blob = store.state()
         self.position = decode_state(blob).position if blob else START
         self._marker = Marker(folder / "processing", self.position)
@@ -199,6 +309,7 @@ class Pipeline:
                     number += 1
             else:
                 self._decode(records, at, columns)
+            columns.records += len(records)
             at = after
         self._commit(columns, end)
         self._marker.done()
@@ -223,69 +334,100 @@ class Pipeline:
             columns.refuse(record, f"{at}/{number}", "poison", "the process died three times while working on it")
             return
         self._marker.record(number)
-        self._decode([record], at, columns, first=number)
+        values = Values(columns, at)
+        self._decode_carefully(record, number, values)
+        values.keep()
 
-    def _decode(self, records: Sequence[Record], position: Position, columns: Columns, first: int = 0) -> None:
-        """Steps decode and name: raw records to rows, each with the points its decoder names."""
-        decoders, text = self._decoders, str(position)
-        add_rows, add_point = columns.rows.append, columns.first_point.append
-        add_received, add_origin = columns.received.append, columns.origin.append
-        decoded: dict[str, int] = columns.decoded
-        for number, record in enumerate(records, first):
+    def _decode(self, records: Sequence[Record], position: Position, columns: Columns) -> None:
+        """Steps decode and name, for one commit group: what looks alike is read together, the rest one by one."""
+        sheets: dict[Form, Sheet] = {}
+        values, decoders = Values(columns, position), self._decoders
+        form: Form | None = None
+        for number, record in enumerate(records):
             wire, source, key, payload, received_at, flags, _ = record
-            if flags & (REPEATED | OVERSIZE):
-                if flags & REPEATED:
-                    columns.repeated[source] += 1
-                else:
-                    columns.refuse(record, f"{text}/{number}", "oversize", "longer than limits.payload_bytes")
+            named = decoders.get((wire, source, key))
+            seen = None
+            if named is not None and not flags:
+                try:
+                    seen = named.decoder.glance(payload, received_at)
+                except Exception:  # a fault of ours: `decode` will say it
+                    log.exception("cannot glance at a record of %s", key)
+            if seen is None or named is None:
+                self._decode_carefully(record, number, values)
                 continue
-            named = decoders.get((wire, source, key)) or decoders.get((wire, "", key))
-            if named is None:
-                columns.refuse(record, f"{text}/{number}", "unknown_device", f"no configured device sends {key}")
-                continue
-            decoder = named.decoder
-            try:
-                values, missing, rejected = decoder.decode(payload, received_at, flags & RETAINED != 0)
-            except Rejected as refusal:
-                columns.refuse(record, f"{text}/{number}", refusal.reason, refusal.detail)
-                continue
-            except Exception as error:  # a fault of ours must not stop the others
-                log.exception("cannot decode a record of %s", key)
-                columns.refuse(record, f"{text}/{number}", "decoder_error", repr(error))
-                continue
-            decoded[source] += 1
-            if missing:
-                columns.missing[source] += missing
-            for reason, detail in rejected:
-                columns.refused_values[source][reason] += 1
-                columns.refused.append(Refused(record, f"{text}/{number}/{reason}", reason, detail))
-            if values:
-                add_rows(values)
-                add_point(named.first_point)
-                add_received(received_at)
-                origin_key = (source, decoder.profile, position.offset)
-                origin = columns.origin_of.get(origin_key)
-                if origin is None:
-                    origin = columns.origin_of[origin_key] = len(columns.origins)
-                    columns.origins.append(Origin(source, received_at, decoder.profile, text))
-                add_origin(origin)
+            if seen[0] is not form:
+                form = seen[0]
+                sheet = sheets.get(form)
+                if sheet is None:
+                    sheet = sheets[form] = Sheet()
+                add_record, add_number, add_raw = sheet.records.append, sheet.number.append, sheet.raws.append
+                add_at, add_point, add_origin = sheet.at.append, sheet.first_point.append, sheet.origin.append
+            add_record(record)
+            add_number(number)
+            add_raw(seen[1])
+            add_at(seen[2])
+            add_point(named.first_point)
+            add_origin(values.origin_of(source, named.decoder.profile, received_at))
+        for form, sheet in sheets.items():
+            self._read(form, sheet, values)
+        values.keep()
+
+    def _read(self, form: Form, sheet: Sheet, values: Values) -> None:
+        """Read the records of a sheet; those in doubt go the careful way."""
+        try:
+            value, good = form.read(sheet.raws)
+        except Exception:  # a fault of ours must not stop the others
+            log.exception("records that look alike cannot be read together")
+            good = np.zeros(len(sheet.raws), np.bool_)
+            value = np.empty((len(good), len(form.slots)))
+        records = sheet.records
+        for i in np.flatnonzero(~good).tolist():
+            self._decode_carefully(records[i], sheet.number[i], values)
+        values.add_table(form, sheet, value, good)
+
+    def _decode_carefully(self, record: Record, number: int, values: Values) -> None:
+        """One record: to values, or to what became of it instead."""
+        columns, place = values.columns, f"{values.text}/{number}"
+        wire, source, key, payload, received_at, flags, _ = record
+        if flags & REPEATED:
+            columns.repeated[source] += 1
+            return
+        if flags & OVERSIZE:
+            columns.refuse(record, place, "oversize", "longer than limits.payload_bytes")
+            return
+        named = self._decoders.get((wire, source, key)) or self._decoders.get((wire, "", key))
+        if named is None:
+            columns.refuse(record, place, "unknown_device", f"no configured device sends {key}")
+            return
+        decoder = named.decoder
+        try:
+            decoded = decoder.decode(payload, received_at, flags & RETAINED != 0)
+        except Rejected as refusal:
+            columns.refuse(record, place, refusal.reason, refusal.detail)
+            return
+        except Exception as error:  # a fault of ours must not stop the others
+            log.exception("cannot decode a record of %s", key)
+            columns.refuse(record, place, "decoder_error", repr(error))
+            return
+        columns.decoded[source] += 1
+        if decoded.missing:
+            columns.missing[source] += decoded.missing
+        for reason, detail in decoded.rejected:
+            columns.refused_values[source][reason] += 1
+            columns.refused.append(Refused(record, f"{place}/{reason}", reason, detail))
+        values.add(decoded.values, number, named, record)
 
     def _batch(self, columns: Columns) -> ReadingBatch:
-        """Step check: the gathered rows as one checked batch."""
-        counts = np.fromiter(map(len, columns.rows), np.int64, len(columns.rows))
-        n = int(counts.sum())
-        slot, at, value, suspect = zip(*chain.from_iterable(columns.rows), strict=True) if n else ((), (), (), ())
-        points = self._points.all()
-        point = np.fromiter(slot, np.int32, n) + np.repeat(np.array(columns.first_point, np.int32), counts)
-        observed = np.fromiter(at, np.int64, n)
-        values = np.fromiter(value, np.float64, n)
-        quality = np.fromiter(suspect, np.uint8, n)
-        quality *= np.uint8(Quality.SUSPECT)
-        if n:
-            received = np.repeat(np.array(columns.received, np.int64), counts)
-            self._checks.check(points, point, observed, values, received, quality)
-        origin = np.repeat(np.array(columns.origin, np.int32), counts)
-        return ReadingBatch(points, point, observed, values, quality, origin, tuple(columns.origins))
+        """Step check: the gathered rows as one checked batch, in order of arrival."""
+        points, parts = self._points.all(), columns.read
+        if not parts:
+            return ReadingBatch(points, *(np.empty(0, kind) for kind in _EMPTY), ())
+        rows = parts[0] if len(parts) == 1 else Rows(*map(np.concatenate, zip(*parts, strict=True)))
+        if np.any(rows.record[1:] < rows.record[:-1]):
+            order = np.argsort(rows.record, kind="stable")
+            rows = Rows(*(column[order] for column in rows))
+        self._checks.check(points, rows.point, rows.at, rows.value, rows.received, rows.quality)
+        return ReadingBatch(points, rows.point, rows.at, rows.value, rows.quality, rows.origin, tuple(columns.origins))
 
     def _commit(self, columns: Columns, end: Position) -> None:
         """Step store: rows, spool position and books in one transaction, repeated until the store takes it."""
@@ -295,7 +437,7 @@ class Pipeline:
 
         def make_state(result: WriteResult) -> bytes:
             nonlocal books, ranges
-            ranges = touched(batch, result)
+            ranges = touched(batch, result, self._wanted(batch.points))
             books = self._books.copy()
             enter(books, columns, batch, result)
             to_derive = [*self._derivation.pending(), *((str(point), start, stop) for point, start, stop in ranges)]
@@ -322,13 +464,27 @@ class Pipeline:
             self._derivation.touch(point, start, stop)
         self._publish(batch, result)
 
+    def _wanted(self, points: tuple[Point, ...]) -> NDArray[np.bool_]:
+        """For each point: is anything derived from it?"""
+        if len(self._derived) < len(points):
+            more = [self._derivation.wants(point) for point in points[len(self._derived) :]]
+            self._derived = np.append(self._derived, np.array(more, np.bool_))
+        return self._derived
+
     def _publish(self, batch: ReadingBatch, result: WriteResult) -> None:
         """Step derive begins: tell who listens what is new."""
+        if not self._live.listeners:
+            return
         rows = np.flatnonzero(result.outcome != Outcome.DUPLICATE)
-        points = batch.points
-        newest = {int(batch.point[i]): int(i) for i in rows}  # the last of each point is enough for a live view
+        newest = np.full(len(batch.points), -1, np.int64)
+        newest[batch.point[rows]] = rows  # the last of each point is enough for a live view
+        last = newest[newest >= 0]
+        columns = (batch.point[last], batch.at[last], batch.value[last], batch.quality[last])
         self._live.publish(
-            [(points[p], int(batch.at[i]), float(batch.value[i]), int(batch.quality[i])) for p, i in newest.items()]
+            [
+                (batch.points[point], at, value, quality)
+                for point, at, value, quality in zip(*(column.tolist() for column in columns), strict=True)
+            ]
         )
 
     def _tidy(self, busy: bool) -> None:
@@ -346,17 +502,18 @@ class Pipeline:
             log.error("the store cannot be tidied now: %s", refusal)
 
 
-def touched(batch: ReadingBatch, result: WriteResult) -> Touched:
-    """(point, first, last observed_at) of what a batch changed."""
-    changed = result.outcome != Outcome.DUPLICATE
-    point, at = batch.point[changed], batch.at[changed]
-    if not len(point):
-        return []
-    order = np.lexsort((at, point))
-    point, at = point[order], at[order]
-    first = np.flatnonzero(np.append(True, point[1:] != point[:-1]))
-    last = np.append(first[1:], len(point)) - 1
-    return [(batch.points[p], int(a), int(b)) for p, a, b in zip(point[first], at[first], at[last], strict=True)]
+def touched(batch: ReadingBatch, result: WriteResult, wanted: NDArray[np.bool_]) -> Touched:
+    """(point, first, last observed_at) of what a batch changed, of the points that are wanted."""
+    rows = np.flatnonzero((result.outcome != Outcome.DUPLICATE) & wanted[batch.point])
+    point, at = batch.point[rows], batch.at[rows]
+    first, last = np.full(len(wanted), np.iinfo(np.int64).max), np.full(len(wanted), np.iinfo(np.int64).min)
+    np.minimum.at(first, point, at)
+    np.maximum.at(last, point, at)
+    changed = np.flatnonzero(first <= last)
+    return [
+        (batch.points[p], a, b)
+        for p, a, b in zip(changed.tolist(), first[changed].tolist(), last[changed].tolist(), strict=True)
+    ]
 
 
 def enter(books: Books, columns: Columns, batch: ReadingBatch, result: WriteResult) -> None:
@@ -371,9 +528,10 @@ def enter(books: Books, columns: Columns, batch: ReadingBatch, result: WriteResu
             dropped=columns.dropped.get(source, {}),
         )
     for source, outcomes in outcomes_by_source(batch, result.outcome).items():
-        stored, duplicate, conflict = (int(n) for n in outcomes)
-        decoded = stored + duplicate + conflict
-        books.readings(source, decoded=decoded, stored=stored, duplicate=duplicate, conflict=conflict)
+        stored, duplicate, conflict, *others = (int(n) for n in outcomes)
+        refused = {"store_refused": sum(others)} if any(others) else {}
+        decoded = stored + duplicate + conflict + sum(others)
+        books.readings(source, decoded=decoded, stored=stored, duplicate=duplicate, conflict=conflict, rejected=refused)
     for source, count in columns.missing.items():
         books.readings(source, decoded=count, missing=count)
     for source, reasons in columns.refused_values.items():

@@ -30,6 +30,9 @@ class Plain:
     slots = (("active_power", "total"), ("active_energy_import", "total"))
     profile = "plain@1"
 
+    def glance(self, payload, received_at):
+        return None
+
     def decode(self, payload, received_at, retained):
         if payload == b"kill":
             raise SystemExit("the process dies")
@@ -52,8 +55,13 @@ class Ears:
     def __init__(self):
         self.heard, self.touched = [], []
 
+    listeners = 1
+
     def publish(self, rows):
         self.heard += rows
+
+    def wants(self, point):
+        return True
 
     def touch(self, point, start, end):
         self.touched.append((point, start, end))
