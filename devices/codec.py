@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from devices.blocks import Block, plan_blocks
-from devices.decoded import Decoded, Rejected
+from devices.decoded import Decoded, Glance, Rejected
 from devices.registers import BIT_TABLES, DeviceProfile, RegisterSpec, TextSpec
 from devices.units import conversion
 from metering.quantity import QUANTITIES, Kind
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Words = dict[tuple[str, int], int]  # (table, address) -> one register, or one bit of coil and discrete
 _FORMAT = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
+_NUMPY = {"H": "u2", "h": "i2", "I": "u4", "i": "i4", "Q": "u8", "q": "i8", "f": "f4", "d": "f8"}
 _FLOATS = frozenset({"f32", "f64"})
 _NAN = {2: 0x7FC00000, 4: 0x7FF8000000000000}  # quiet NaN by width in words
 _SF_NONE = -0x8000  # a SunSpec scale factor that is not implemented
@@ -60,6 +66,59 @@ def _sentinels(spec: RegisterSpec) -> frozenset[float]:
     """The invalid patterns as the numbers that unpacking gives."""
     code, size = _code(spec), 2 * spec.words
     return frozenset(struct.unpack(f">{code}", pattern.to_bytes(size, "big"))[0] for pattern in spec.invalid)
+
+
+class BlockForm:
+    """A block whose values are plain numbers of registers of their own; see `devices.decoded.Form`."""
+
+    missing = 0
+
+    def __init__(self, block: Block) -> None:
+        specs = block.registers
+        self.slots = np.arange(len(specs), dtype=np.int32)
+        self._size = block.size
+        picks = [2 * (s.address - block.address) + at for s in specs for at in byte_order(s.order, s.words)]
+        self._picks = np.array(picks, np.int64)
+        kinds = [f">{_NUMPY[_code(spec)]}" for spec in specs]
+        self._layout = np.dtype([(f"f{i}", kind) for i, kind in enumerate(kinds)])
+        alike = len(set(kinds)) == 1
+        self._kind = kinds[0] if alike else None
+        factors = [_factor(spec) for spec in specs]
+        self._numerator = np.array([float(numerator) for numerator, _, _ in factors])
+        self._denominator = np.array([float(denominator) for _, denominator, _ in factors])
+        of = [QUANTITIES[spec.quantity] for spec in specs]
+        self._lowest, self._highest = np.array([q.lowest for q in of]), np.array([q.highest for q in of])
+        # whole numbers beyond this are not exact as doubles when multiplied: for `decode`
+        self._most = np.array([np.inf if s.type in _FLOATS else 2.0**53 for s in specs]) / self._numerator
+        self._invalid = [(i, list(_sentinels(spec))) for i, spec in enumerate(specs) if spec.invalid]
+        self._constants = [(2 * (c.address - block.address), c.value) for c in block.constants]
+
+    def read(self, raws: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Of n replies of the block's size: the values, and which replies hold nothing but good ones."""
+        octets = np.frombuffer(b"".join(raws), np.uint8).reshape(len(raws), self._size)
+        picked = np.ascontiguousarray(octets[:, self._picks])
+        if self._kind is not None:
+            counts = picked.view(self._kind).astype(np.float64)
+        else:
+            columns = picked.view(self._layout)[:, 0]
+            counts = np.stack([columns[name].astype(np.float64) for name in self._layout.names or ()], axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            values = counts * self._numerator / self._denominator
+            good = ((values >= self._lowest) & (values <= self._highest) & (np.abs(counts) <= self._most)).all(axis=1)
+        for i, sentinels in self._invalid:
+            good &= ~np.isin(counts[:, i], sentinels)
+        for at, wanted in self._constants:
+            good &= octets[:, at].astype(np.uint16) << 8 | octets[:, at + 1] == wanted
+        return values, good
+
+
+@lru_cache(maxsize=4096)
+def block_form(block: Block) -> BlockForm | None:
+    """The form of a block, one for all devices of a model; None if a value of it is more than a scaled number."""
+    plain = block.table not in BIT_TABLES and not any(
+        s.plus or s.scale_from is not None or s.transform or s.type == "bits" or _factor(s)[2] for s in block.registers
+    )
+    return BlockForm(block) if plain and block.registers else None
 
 
 class BlockDecoder:
@@ -105,6 +164,11 @@ class BlockDecoder:
             else:
                 self._scaled.append((indexes[0], slot, numerator, denominator, lowest, highest, self._invalid[slot]))
         self._usual = len(self._bare) + len(self._scaled)
+        self._form = block_form(block)
+
+    def glance(self, payload: bytes, received_at: int) -> Glance | None:
+        """The fast way to read a block, if it has one; see `devices.decoded.Decoder.glance`."""
+        return (self._form, payload, received_at) if self._form and len(payload) == self._size else None
 
     def decode(self, payload: bytes, received_at: int, retained: bool = False) -> Decoded:
         """Decode one block; Modbus has no clock, so values are observed when they were received.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Decoded(NamedTuple):
@@ -19,11 +24,33 @@ class Decoded(NamedTuple):
     rejected: list[tuple[str, str]]
 
 
+class Form(Protocol):
+    """How records that look alike are read, many at a time; devices of one model share it.
+
+    slots : int32 (k,), the slot of each value of a record
+    missing : values each such record gives as "not available"
+    """
+
+    slots: NDArray[np.int32]
+    missing: int
+
+    def read(self, raws: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Of n records: the values (n, k), and which records (n,) are beyond doubt; the rest is for `decode`."""
+        ...
+
+
+Glance = tuple[Form, Any, int]  # a record's form, what `Form.read` needs of it, its observed_at [us since 1970]
+
+
 class Decoder(Protocol):
     """Pure: raw bytes of one record in, values out."""
 
     slots: tuple[tuple[str, str], ...]  # (quantity, phase)
     profile: str  # "eastron_sdm630@1": id and version
+
+    def glance(self, payload: bytes, received_at: int) -> Glance | None:
+        """The fast way, for a record that is not retained; None: only `decode` can tell. Both agree."""
+        ...
 
     def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         """Decode one record.

@@ -67,6 +67,11 @@ def add_poison() -> None:
             self._decoder, self.slots, self.profile = decoder, decoder.slots, decoder.profile
             self.idle = decoder.idle
 
+        def glance(self, payload: bytes, received_at: int) -> Any:
+            if POISON in payload:
+                os.abort()
+            return self._decoder.glance(payload, received_at)
+
         def decode(self, payload: bytes, received_at: int, retained: bool) -> Any:
             if POISON in payload:
                 os.abort()

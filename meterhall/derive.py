@@ -113,7 +113,7 @@ class Deriver:
 
     def touch(self, point: Point, start_us: int, end_us: int) -> None:
         """Readings of `point` observed in [start_us, end_us] have come in; both ends included. Thread-safe."""
-        if not self._counts(point):
+        if not self.wants(point):
             return
         with self._lock:
             rows = self._touched.setdefault(point, [])
@@ -125,7 +125,8 @@ class Deriver:
                     self._touched[point] = merge(rows, HOUR_US)
 
     @staticmethod
-    def _counts(point: Point) -> bool:
+    def wants(point: Point) -> bool:
+        """Is anything derived from this point's readings?"""
         return point.phase == Phase.TOTAL and QUANTITIES[point.quantity].kind is Kind.COUNTER
 
     def pending(self) -> list[tuple[str, int, int]]:
@@ -170,7 +171,7 @@ class Deriver:
         """Judge the counters of the last days again, for `findings`: nothing is written. Once after a start."""
         begin = now - days * DAY_US
         for point, reading in self.store.latest().items():
-            if not self._counts(point) or to_us(reading.observed_at) < begin:
+            if not self.wants(point) or to_us(reading.observed_at) < begin:
                 continue
             device = self.installation.by_id.get(point.meter)
             if isinstance(device, Meter | Vehicle):

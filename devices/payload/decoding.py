@@ -1,20 +1,23 @@
 """From an MQTT payload to values: one decoder a topic, compiled from the profile.
 
 Three kinds: bare values; flat objects of plain numbers, which msgspec reads straight into a
-structure made for the topic (the fast way); and all other documents. What the fast way cannot
-read for certain goes the careful way. Both agree.
+structure of just their mapped keys; and all other documents. The first two have a fast way
+(`glance`), whose numbers are scaled and judged many at a time. What the fast way cannot read for
+certain goes the careful way. Both agree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from devices.decoded import Decoded, Rejected
+from devices.decoded import Decoded, Glance, Rejected
 from devices.payload.document import MAX_BYTES, read_json
 from devices.payload.paths import ABSENT, Select, Steps, find
 from devices.payload.profile import BASE, Condition, Field, PayloadProfile, TopicRule
@@ -22,17 +25,22 @@ from devices.payload.times import AHEAD_US, TimeOf, time_reader
 from devices.payload.values import Unusable, raw_number
 from metering.quantity import POSITION, quantity
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 MAX_BARE = 256  # bytes of a bare value
 MAX_FAST = 4096  # bytes of a document that is not always read with care
 MAX_SKELETONS = 32  # of one topic
 DIGITS = b"0123456789.+-"
 
 _PLAIN_NUMBER = re.compile(rb"-?\d{1,15}(?:\.\d{1,15})?")
-_new: Callable[..., Any] = tuple.__new__  # of a NamedTuple, without its argument handling: the hot path
 
 _NO_DIGITS = {digit: None for digit in DIGITS}
 
 Slots = tuple[tuple[str, str], ...]
+
+
+Scaling = tuple[int, float, float, float, float, float]  # slot, numerator, denominator, shift, lowest, highest
 
 
 class Rule(NamedTuple):
@@ -46,6 +54,28 @@ class Rule(NamedTuple):
     highest: float
     invalid: frozenset[str | float]
     field: Field
+
+
+class FlatForm:
+    """Plain numbers, each scaled and within its quantity's range; see `devices.decoded.Form`."""
+
+    def __init__(self, rules: tuple[Scaling, ...], missing: int) -> None:
+        self.rules, self.missing = rules, missing
+        self.slots = np.array([rule[0] for rule in rules], np.int32)
+        self._numerator, self._denominator, self._shift, self._lowest, self._highest = np.array(
+            [rule[1:] for rule in rules], np.float64
+        ).T
+
+    def read(self, raws: Sequence[tuple[Any, ...]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Of n records, each a tuple that begins with its raw numbers: the values, and which records are whole."""
+        values = np.empty((len(raws), len(self.rules)))
+        for i, (_, column) in enumerate(zip(self.rules, zip(*raws, strict=True), strict=False)):
+            values[:, i] = column
+        values = values * self._numerator / self._denominator + self._shift
+        return values, ((values >= self._lowest) & (values <= self._highest)).all(axis=1)
+
+
+flat_form = lru_cache(maxsize=4096)(FlatForm)  # one for all devices of a model: what they say is read together
 
 
 def compile_payload(
@@ -122,6 +152,10 @@ class TopicDecoder:
         self._rules, self._time_of, self._max_bytes = rules, time_of, max_bytes
         self.idle = not rules
 
+    def glance(self, payload: bytes, received_at: int) -> Glance | None:
+        """The fast way to read a message, if this kind has one; see `devices.decoded.Decoder.glance`."""
+        return None
+
     def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         """Decode one message.
 
@@ -178,13 +212,16 @@ class BareDecoder(TopicDecoder):
         super().__init__(profile, slots, topic, rules, time_of, max_bytes)
         field = rules[0].field if len(rules) == 1 else None
         self._plain = field is not None and field.type == "number" and not field.split and not field.invalid
+        self._form = flat_form((rules[0][:6],), 0) if self._plain else None
+
+    def glance(self, payload: bytes, received_at: int) -> Glance | None:
+        """See `TopicDecoder.glance`."""
+        if self._form is not None and _PLAIN_NUMBER.fullmatch(payload):
+            return self._form, (float(payload),), received_at
+        return None
 
     def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         """See `TopicDecoder.decode`."""
-        if self._plain and not retained and _PLAIN_NUMBER.fullmatch(payload):
-            slot, numerator, denominator, shift, lowest, highest, _, _ = self._rules[0]
-            if lowest <= (number := float(payload) * numerator / denominator + shift) <= highest:
-                return _new(Decoded, ([(slot, received_at, number, False)], 0, []))  # type: ignore[no-any-return]
         if self.idle:
             return Decoded([], 0, [])
         if len(payload) > MAX_BARE:
@@ -305,8 +342,7 @@ class Plan(NamedTuple):
 
     decode: Callable[[bytes], Any]
     get: Callable[[Any], tuple[Any, ...]]  # the raw values, and the time last
-    rules: tuple[tuple[int, float, float, float, float, float], ...]
-    missing: int  # values that are null
+    form: FlatForm
 
 
 class FlatDecoder(DocumentDecoder):
@@ -324,26 +360,18 @@ class FlatDecoder(DocumentDecoder):
         super().__init__(profile, slots, topic, rules, time_of, max_bytes)
         self._plans: dict[bytes, Plan] = {}
 
-    def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
-        """See `TopicDecoder.decode`."""
+    def glance(self, payload: bytes, received_at: int) -> Glance | None:
+        """See `TopicDecoder.glance`."""
         plan = self._plans.get(payload.translate(None, DIGITS))
-        if plan is None or retained or len(payload) > MAX_FAST:
-            return DocumentDecoder.decode(self, payload, received_at, retained)
-        decode, get, rules, missing = plan
+        if plan is None or len(payload) > MAX_FAST:
+            return None
+        decode, get, form = plan
+        time_of = self._time_of
         try:
             raws = get(decode(payload))
-        except (msgspec.MsgspecError, RecursionError):
-            return self._careful(payload, received_at, retained)
-        time_of = self._time_of
-        at = received_at if time_of is None else time_of(raws[-1], received_at)
-        values = [
-            (slot, at, value, False)
-            for raw, (slot, numerator, denominator, shift, lowest, highest) in zip(raws, rules, strict=False)
-            if lowest <= (value := raw * numerator / denominator + shift) <= highest
-        ]
-        if len(values) < len(rules):  # something is out of range: say what
-            return DocumentDecoder.decode(self, payload, received_at, retained)
-        return _new(Decoded, (values, missing, []))  # type: ignore[no-any-return]
+            return form, raws, received_at if time_of is None else time_of(raws[-1], received_at)
+        except (msgspec.MsgspecError, RecursionError, Rejected):
+            return None
 
     def _learn(self, skeleton: bytes, document: Any, likely: tuple[Rule, ...]) -> None:
         time = self.topic.time
@@ -355,8 +383,8 @@ class FlatDecoder(DocumentDecoder):
         if not present or len(present) + nulls < len(likely) or any(rule.invalid for rule in present):
             return
         paths = [rule.field.paths[0] for rule in present] + ([time.path] if time else [])
-        decode = msgspec.json.Decoder(_structure(paths, time.path if time else None)).decode
-        self._plans[skeleton] = Plan(decode, _getter(paths), tuple(rule[:6] for rule in present), nulls)
+        decode = _reader(tuple(paths), time.path if time else None)
+        self._plans[skeleton] = Plan(decode, _getter(paths), flat_form(tuple(rule[:6] for rule in present), nulls))
 
 
 def _is_typical(skeleton: bytes, document: Any) -> bool:
@@ -421,7 +449,12 @@ def _getter(paths: list[Steps]) -> Callable[[Any], tuple[Any, ...]]:
     return get if len(paths) > 1 else lambda message: (get(message),)
 
 
-def _structure(paths: list[Steps], time: Steps | None) -> type[msgspec.Struct]:
+@lru_cache(maxsize=4096)
+def _reader(paths: tuple[Steps, ...], time: Steps | None) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(_structure(paths, time)).decode
+
+
+def _structure(paths: tuple[Steps, ...], time: Steps | None) -> type[msgspec.Struct]:
     """A msgspec structure of numbers at these paths, and the time at its own."""
     tree: dict[str, Any] = {}
     for path in paths:
