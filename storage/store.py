@@ -25,13 +25,18 @@ class Outcome(IntEnum):
     STORED = 0
     DUPLICATE = 1  # the same value was already seen at that point and time
     CONFLICT = 2  # another value was there: this one is served now, the other kept aside
+    REFUSED = 3  # the store's server does not take it: not stored, `WriteResult.refusals` says why
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of each row: uint8 (n,) of Outcome, in the batch's order."""
+    """What became of each row: uint8 (n,) of Outcome, in the batch's order.
+
+    refusals : (row, reason) of each row that is REFUSED, by row
+    """
 
     outcome: NDArray[np.uint8]
+    refusals: tuple[tuple[int, str], ...] = ()
 
 
 # Built from the result of the very write it is committed with: spool position and book totals.

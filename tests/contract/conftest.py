@@ -1,4 +1,7 @@
-"""The stores that the contract is run on, and what its tests write."""
+"""The stores that the contract is run on, and what its tests write.
+
+`influxdb` is a private InfluxDB 1.x, or the server that INFLUX_URL names (see `tests.influx`).
+"""
 
 from contextlib import contextmanager
 
@@ -6,22 +9,51 @@ import numpy as np
 import pytest
 
 from metering.reading import Origin, Point, ReadingBatch
+from storage.influx import line_protocol
 from storage.opening import duckdb_url, open_store
+from tests.influx import InfluxDB1, drop_database, fresh_database, named_server
 
-# A kind of store: the URL of a fresh one in a folder. Add a kind here, and the whole suite runs on it.
-KINDS = {"duckdb": lambda folder: duckdb_url(folder / "meterhall.duckdb")}
+# The kinds of store, each with the first and last time that it can hold [us since 1970]. The suite runs on all.
+KINDS = {
+    "duckdb": (-62_135_596_800_000_000, 4_102_444_800_000_000),
+    "influxdb": (line_protocol.FIRST_US, line_protocol.LAST_US),
+}
 
 
 @pytest.fixture(params=KINDS)
 def kind(request):
-    """The URL of a fresh store in a folder."""
-    return KINDS[request.param]
+    """A kind of store."""
+    return request.param
 
 
 @pytest.fixture
-def url(kind, tmp_path):
+def span(kind):
+    """The first and last time that a store can hold."""
+    return KINDS[kind]
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory):
+    """Root of the URLs of databases on an InfluxDB, and what their names begin with."""
+    named = named_server()
+    if named:
+        yield named
+        return
+    server = InfluxDB1(tmp_path_factory.mktemp("influxdb")).start()
+    yield f"influxdb://127.0.0.1:{server.port}", "meterhall_test"
+    server.stop()
+
+
+@pytest.fixture
+def url(kind, tmp_path, request):
     """The URL of a store that does not exist yet."""
-    return kind(tmp_path)
+    if kind == "duckdb":
+        yield duckdb_url(tmp_path / "meterhall.duckdb")
+        return
+    root, prefix = request.getfixturevalue("influxdb")
+    url = fresh_database(root, tmp_path, prefix=prefix)
+    yield url
+    drop_database(url)
 
 
 @pytest.fixture
