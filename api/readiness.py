@@ -32,6 +32,8 @@ def readiness(services: Services) -> Readiness:
         spool = services.collector.spool()
         if not spool.accepting:
             broken.append(f"the spool takes nothing: {spool.note}" if spool.note else "the spool takes nothing")
+        if services.collector.note:
+            broken.append("the store takes nothing; readings wait in the spool")
         degraded += [f"spool: {text}" for text in spool.damaged]
         for line in services.collector.lines():
             if line.state in ("degraded", "broken"):

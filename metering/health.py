@@ -68,6 +68,11 @@ class Books(Protocol):
 class CollectorStatus(Protocol):
     """What the API asks of the collector, in this process or far away."""
 
+    @property
+    def note(self) -> str:
+        """What is wrong with storing, in words; empty when all is well."""
+        ...
+
     def books(self) -> dict[str, Any]:
         """The snapshot of the two books."""
         ...

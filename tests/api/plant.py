@@ -158,6 +158,7 @@ class DirectCollector:
     replayed: list = field(default_factory=list)
     refuse: Exception | None = None
     state: str = "ok"
+    note: str = ""
 
     def books(self):
         messages = {

@@ -150,6 +150,13 @@ def test_ready_names_what_is_degraded(client, services):
     assert (found["status"], found["reasons"]) == ("degraded", ["demo is broken"])
 
 
+def test_a_store_that_takes_nothing_is_broken_though_it_can_be_read(client, services):
+    services.collector.note = "no space left"
+    reply = client.get("/health/ready")
+    assert reply.status_code == 503
+    assert reply.json()["reasons"] == ["the store takes nothing; readings wait in the spool"]
+
+
 def test_a_store_that_gives_nothing_is_broken_and_says_503(client_of):
     class Away:
         def statistics(self):
