@@ -8,9 +8,11 @@ same records are tried again: the broker or the poller waits, nobody loses anyth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from storage.record import Record
@@ -18,10 +20,12 @@ from storage.spool import Spool, SpoolUnavailable
 
 log = logging.getLogger("meterhall.intake")
 
-GATHER_S = 0.02  # how long records gather for one group; part of the acknowledgement's delay
+GATHER_S = 0.1  # how long records gather for one group, at most; part of the acknowledgement's delay
+ENOUGH = 2000  # records that need not wait for more; under half of what a broker sends unacknowledged
 MAX_GROUP = 20_000  # records
 MAX_WAITING = 60_000  # records; beyond it sources pause
 RETRY_S = 1.0
+_TAG = itemgetter(Record._fields.index("tag"))
 
 
 class Pausable(Protocol):
@@ -56,7 +60,7 @@ class Intake:
         self._spool, self._spooled = spool, spooled
         self._waiting: list[Offer] = []
         self._count = 0
-        self._arrived = asyncio.Event()
+        self._arrived, self._enough = asyncio.Event(), asyncio.Event()
         self._sources: list[Pausable] = []
         self._paused = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -73,6 +77,8 @@ class Intake:
         self._count += len(records)
         self._idle.clear()
         self._arrived.set()
+        if self._count >= ENOUGH:
+            self._enough.set()
         if self._count > MAX_WAITING and not self._paused:
             self._pause()
 
@@ -92,8 +98,8 @@ class Intake:
         try:
             while True:
                 await self._arrived.wait()
-                if self._count < MAX_GROUP:
-                    await asyncio.sleep(GATHER_S)
+                if self._count < ENOUGH:
+                    await self._gather()
                 offers = self._take()
                 records = [record for offer in offers for record in offer.records]
                 while True:
@@ -115,6 +121,13 @@ class Intake:
                     self._idle.set()
         finally:
             self._writer.shutdown(wait=True)
+
+    async def _gather(self) -> None:
+        """Wait for more, until it is enough or has lasted long enough."""
+        self._enough.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._enough.wait()
 
     def _take(self) -> list[Offer]:
         size = taken = 0
@@ -153,18 +166,18 @@ class Redelivery:
 
     def __init__(self, known: dict[int, tuple[int, int]], hash_of: Callable[[str, bytes], int]) -> None:
         self._before, self._hash_of = known, hash_of
-        self._seen: dict[int, tuple[str, bytes, int]] = {}
+        self._seen: dict[int, Record] = {}
 
     def first_stamp(self, packet_id: int, topic: str, payload: bytes) -> int | None:
         """received_at of the first delivery of this DUP message, None if it is not in the spool."""
         seen = self._seen.get(packet_id)
         if seen is not None:
-            return seen[2] if seen[0] == topic and seen[1] == payload else None
+            return seen.received_at if seen.key == topic and seen.payload == payload else None
         before = self._before.get(packet_id)
         if before is not None and before[0] == self._hash_of(topic, payload):
             return before[1]
         return None
 
-    def remember(self, packet_id: int, topic: str, payload: bytes, received_at: int) -> None:
-        """Note a message that goes into the spool."""
-        self._seen[packet_id] = (topic, payload, received_at)
+    def remember(self, records: Sequence[Record]) -> None:
+        """Note messages that go into the spool, by their packet ids."""
+        self._seen.update(zip(map(_TAG, records), records, strict=True))

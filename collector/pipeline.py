@@ -41,6 +41,8 @@ log = logging.getLogger("meterhall.pipeline")
 STAGES = ("spool", "acknowledge", "decode", "name", "check", "store", "derive")
 MOST_RECORDS = 20_000  # records in one store transaction
 RETRY_S = 1.0
+PACE_S = 0.2  # from one transaction's begin to the next one's, while fewer than FULL_PACE records come in one
+FULL_PACE = 5000
 CHECKPOINT_S = 60.0
 POISON_DEATHS = 2  # one by one, after the first in a batch: three in all
 
@@ -259,7 +261,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self._checkpointed = time.monotonic()
-        self._committed = 0
+        self._committed = self._records = 0
         self.note = ""  # what is wrong, in words; empty when all is well
 
     def start(self) -> None:
@@ -280,6 +282,7 @@ class Pipeline:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
+            begun = time.monotonic()
             try:
                 busy = self.run_once()
             except Exception as error:
@@ -290,6 +293,8 @@ class Pipeline:
             self._tidy(busy)
             if not busy:
                 self._wake.wait(1.0)
+            elif self._records < FULL_PACE:  # little comes: few large transactions, for they cost by the piece
+                self._stop.wait(max(0.0, begun + PACE_S - time.monotonic()))
 
     def run_once(self) -> bool:
         """Process one batch of what the spool holds; False if it holds nothing more."""
@@ -313,6 +318,7 @@ class Pipeline:
             at = after
         self._commit(columns, end)
         self._marker.done()
+        self._records = columns.records
         return True
 
     def _gather(self) -> Iterator[Group]:

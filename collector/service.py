@@ -28,6 +28,7 @@ from storage.spool import Spool, content_hash
 
 log = logging.getLogger("meterhall.collector")
 
+_MQTT = int(Wire.MQTT)
 INGEST = "ingest"  # the source of batches that come over HTTP or from files, as in the books
 INGEST_TIMEOUT_S = 30.0
 
@@ -57,26 +58,23 @@ class MqttInlet:
 
     def deliver(self, messages: list[Message]) -> None:
         """Take the messages of one socket buffer."""
-        now, records, packet_ids = self._now(), [], []
-        source_id, redelivery, generation = self._id, self._redelivery, 0
-        for message in messages:
-            topic, payload, packet_id = message.topic, message.payload, message.packet_id
-            flags = RETAINED if message.retain else 0
-            stamp = now
+        now, source_id, most, generation = self._now(), self._id, self._most, 0
+        records: list[Record] = []
+        acknowledged: list[int] = []
+        add, add_id, new = records.append, acknowledged.append, tuple.__new__  # the hot path
+        for topic, payload, packet_id, _, dup, retain, generation, oversize in messages:  # noqa: B007
+            flags, stamp = RETAINED if retain else 0, now
             if packet_id:
-                packet_ids.append(packet_id)
-                first = redelivery.first_stamp(packet_id, topic, payload) if message.dup else None
-                if first is not None:
+                add_id(packet_id)
+                if dup and (first := self._redelivery.first_stamp(packet_id, topic, payload)) is not None:
                     flags, stamp = flags | REPEATED, first
-                else:
-                    redelivery.remember(packet_id, topic, payload, now)
-            if message.oversize or len(payload) > self._most:
+            if oversize or len(payload) > most:
                 flags |= OVERSIZE
-            records.append(Record(Wire.MQTT, source_id, topic, payload, stamp, flags, packet_id))
-            generation = message.generation
+            add(new(Record, (_MQTT, source_id, topic, payload, stamp, flags, packet_id)))
         source = self.source
-        if packet_ids and source is not None:
-            self._intake.offer(records, lambda: source.ack(generation, packet_ids))
+        if acknowledged and source is not None:
+            self._redelivery.remember(records)
+            self._intake.offer(records, lambda: source.ack(generation, acknowledged))
         else:
             self._intake.offer(records)
 

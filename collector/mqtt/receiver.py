@@ -244,20 +244,14 @@ class _Connection(asyncio.BufferedProtocol):
                     continue
                 pos += used
                 if type(packet) is publish:
-                    payload, packet_id = packet.payload, packet.packet_id
-                    if len(payload) > limit:
+                    payload, packet_id = packet.payload, packet.packet_id or 0
+                    oversize = len(payload) > limit
+                    if oversize:
                         self.owner.counts["oversize"] += 1
-                    fields = (
-                        packet.topic,
-                        payload if len(payload) <= limit else payload[:KEPT_OF_OVERSIZE],
-                        packet_id or 0,
-                        1 if packet_id else 0,  # QoS 2 was not subscribed
-                        packet.duplicate,
-                        packet.retain,
-                        generation,
-                        len(payload) > limit,
-                    )
-                    append(new(Message, fields))
+                        payload = payload[:KEPT_OF_OVERSIZE]
+                    qos = 1 if packet_id else 0  # QoS 2 was not subscribed
+                    repeat, kept = packet.duplicate, packet.retain
+                    append(new(Message, (packet.topic, payload, packet_id, qos, repeat, kept, generation, oversize)))
                 else:
                     self._control(packet)
         finally:
