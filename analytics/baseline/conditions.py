@@ -87,14 +87,26 @@ def _offset(zone: str, hour: int) -> int:
     return int(offset.total_seconds()) if offset is not None else 0
 
 
+@lru_cache(maxsize=20_000)
+def _offsets(zone: str, utc_day: int) -> tuple[int, int]:
+    return _offset(zone, utc_day * 24), _offset(zone, utc_day * 24 + 23)
+
+
+def local_clock(zone: str, start: int) -> tuple[int, int]:
+    """(local day since 1970, clock hour) of an hour since 1970."""
+    first, last = _offsets(zone, start // 24)
+    offset = first if first == last else _offset(zone, start)
+    return divmod((start * 3600 + offset) // 3600, 24)
+
+
 def local_hours(zone: str, start: I64) -> Hours:
     """The local day and clock hour of each hour.
 
     start : int64 (n,) [hours since 1970, UTC]
     """
     utc_day, place = np.unique(start // 24, return_inverse=True)
-    first = np.array([_offset(zone, int(day) * 24) for day in utc_day], np.int64)
-    last = np.array([_offset(zone, int(day) * 24 + 23) for day in utc_day], np.int64)
+    ends = np.array([_offsets(zone, day) for day in utc_day.tolist()], np.int64).reshape(-1, 2)
+    first, last = ends[:, 0], ends[:, 1]
     offset = first[place]
     for i in np.flatnonzero((first != last)[place]).tolist():
         offset[i] = _offset(zone, int(start[i]))

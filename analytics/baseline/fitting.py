@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +62,45 @@ def fit(
     ValueError
         If the arrays differ in length, or the zone does not exist.
     """
+    return fit_held_out(
+        time, value, temperature, zone=zone, calendar=calendar, unit=unit, purpose=purpose, needs=needs, zeros=zeros,
+        seed=seed,
+    )[0]  # fmt: skip
+
+
+class HeldOut(NamedTuple):
+    """What was learnt from, and what was expected there without the months around it.
+
+    start : int64 (n,) [hours since 1970]; value : float64 (n,), NaN is a gap; expected, scale : float64 (n,) [unit]
+    """
+
+    start: I64
+    value: F64
+    expected: F64
+    scale: F64
+
+
+def fit_held_out(
+    time: NDArray[Any],
+    value: NDArray[Any],
+    temperature: NDArray[Any] | None = None,
+    *,
+    zone: str = "UTC",
+    calendar: Workdays | None = None,
+    unit: str = "kWh",
+    purpose: Purpose = "monitoring",
+    needs: Needs | None = None,
+    zeros: Zeros = "auto",
+    seed: int = 1,
+) -> tuple[BaselineModel, HeldOut]:
+    """`fit`, and the held-out expectations of an hourly model: what a detector learns its thresholds from."""
     needs = needs or NEEDS[purpose]
     cleaned = clean(time, value, temperature, zeros)
     kind: Kind = "hourly" if cleaned.spacing_h < 1.5 else "daily" if cleaned.spacing_h < 100 else "monthly"
     gaps = zeros == "gap" or (zeros == "auto" and zeros_are_gaps(np.asarray(value, np.float64)))
     if kind == "hourly":
         return _hourly(cleaned, zone, calendar, unit, needs, gaps, seed)
-    return _degree_days(cleaned, kind, zone, calendar, unit, needs, gaps)
+    return _degree_days(cleaned, kind, zone, calendar, unit, needs, gaps), _nothing(cleaned)
 
 
 def _refused(c: Cleaned, zone: str, unit: str, findings: list[Finding], gaps: bool) -> BaselineModel:
@@ -78,15 +110,20 @@ def _refused(c: Cleaned, zone: str, unit: str, findings: list[Finding], gaps: bo
                          np.zeros((12, 24)), np.zeros((0, 2)), zeros_are_gaps=gaps)  # fmt: skip
 
 
+def _nothing(k: Cleaned) -> HeldOut:
+    nan = np.full(len(k.start), np.nan)
+    return HeldOut(k.start, k.value, nan, nan)
+
+
 def _hourly(
     k: Cleaned, zone: str, calendar: Workdays | None, unit: str, needs: Needs, gaps: bool, seed: int
-) -> BaselineModel:
+) -> tuple[BaselineModel, HeldOut]:
     c = conditions(zone, k.start, k.temperature, calendar)
     known = np.isfinite(k.value)
     span = float(k.start[-1] - k.start[0] + 1) if len(k.start) else 0.0
     findings = [*k.findings, *judge(c.hours.day, known, c.measured, span, needs)]
     if any(f.severity == "disqualifies" for f in findings):
-        return _refused(k, zone, unit, findings, gaps)
+        return _refused(k, zone, unit, findings, gaps), _nothing(k)
     climate = climate_of(c.hours, k.temperature)
     if not c.measured.all():
         c = conditions(zone, k.start, k.temperature, calendar, climate)
@@ -110,10 +147,11 @@ def _hourly(
     findings += _judged(quality, "hourly")
     findings += _changes(c, value - held, known, float(np.mean(value[known])), unit)
     weeks = bands.weekly((c.hours.day[known] + 3) // 7, (value - held)[known])
-    return BaselineModel(
+    model = BaselineModel(
         "hourly", zone, unit, int(k.start[0]) * HOUR_US, (int(k.start[-1]) + 1) * HOUR_US, quality, tuple(findings),
         band, lowest, climate, weeks, fitted.members, fitted.weights, None, gaps,
     )  # fmt: skip
+    return model, HeldOut(k.start, k.value, held, bands.around(band, c.hours.hour, held)[2])
 
 
 def _blocks(day: I64, known: NDArray[np.bool_]) -> tuple[I64, I64]:

@@ -1,0 +1,175 @@
+"""Learn a meter's habits and its alarm thresholds from its baseline period."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analytics.anomaly.habits import Habits, Limits, night_hours, robust, run_lengths
+from analytics.anomaly.watch import LAG_DAYS, Hour, Watch
+from analytics.baseline.cleaning import Zeros
+from analytics.baseline.conditions import local_hours
+from analytics.baseline.fitting import HeldOut, fit_held_out
+from analytics.baseline.model import BaselineModel
+from analytics.workdays import Workdays
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+FLOOR = Limits(spike=7.0, day=4.2, days=4.2, night=4.2, nights=3.8, shape=1.6, week=4.0)
+CAP = Limits(spike=60.0, day=9.0, days=8.0, night=12.0, nights=10.0, shape=5.0, week=8.0)
+MARGIN = 1.12  # above what the baseline period itself reached
+APART_HOURS = 96
+NEVER = 1e30
+
+
+class Learnt(NamedTuple):
+    """A baseline and the habits that go with it: all a detector needs."""
+
+    model: BaselineModel
+    habits: Habits
+
+
+def learn(
+    time: NDArray[Any],
+    value: NDArray[Any],
+    temperature: NDArray[Any] | None = None,
+    *,
+    zone: str = "UTC",
+    calendar: Workdays | None = None,
+    unit: str = "kWh",
+    zeros: Zeros = "auto",
+    alarms_per_month: float = 0.3,
+    seed: int = 1,
+) -> Learnt:
+    """Fit a baseline and learn from its held-out errors what is an alarm for this meter.
+
+    Parameters
+    ----------
+    time, value, temperature, zone, calendar, zeros, seed : as for `analytics.baseline.fitting.fit`, hourly
+    alarms_per_month : alarm budget of this meter; a smaller one raises its thresholds
+
+    Notes
+    -----
+    Where the baseline is refused the rules about data stay; errors of a building are then not judged.
+    """
+    model, held = fit_held_out(
+        time, value, temperature, zone=zone, calendar=calendar, unit=unit, zeros=zeros, seed=seed
+    )
+    return Learnt(model, habits_of(held, zone, model.zeros_are_gaps, alarms_per_month))
+
+
+def habits_of(held: HeldOut, zone: str, zeros_are_gaps: bool, alarms_per_month: float) -> Habits:
+    """The habits behind held-out errors."""
+    start, value = _grid(held.start, held.value)
+    _, expected = _grid(held.start, held.expected)
+    _, scale = _grid(held.start, held.scale)
+    known = value[np.isfinite(value)]
+    hours = local_hours(zone, start)
+    longest, often = run_lengths(start, value)
+    night = night_hours(hours.hour, value) if len(known) else (False,) * 24
+    size = np.abs(known)
+    floor24 = _least(value, 24)
+    rank = 1 + round(alarms_per_month * len(start) / 730.0 / 6.0)
+    plain = Habits(
+        largest=float(size.max()) if len(size) else 0.0, lowest=float(known.min()) if len(known) else 0.0,
+        typical=float(np.median(size)) if len(size) else 0.0, run=longest, run_of=often,
+        negative=bool(len(known) and known.min() < 0), zeros_are_gaps=zeros_are_gaps, night=night,
+        scale_day=NEVER, scale_days=NEVER, scale_night=NEVER, scale_nights=NEVER, scale_shape=NEVER,
+        scale_week=NEVER, scale_least=0.0,
+        level_day=(), level_night=(), least_flow=_peak(floor24, rank), least_hours=_peak(_least(value, 3), rank),
+        usual_flow=float(np.nanmedian(floor24)) if np.isfinite(floor24).any() else 0.0,
+        step=_step(known), limits=Limits(),
+    )  # fmt: skip
+    error = value - expected
+    if np.isfinite(error).sum() < 14 * 24:
+        return plain
+    return _calibrated(plain, start, hours.day, hours.hour, value, expected, scale, rank)
+
+
+def _calibrated(
+    plain: Habits, start: I64, day: I64, hour: I64, value: F64, expected: F64, scale: F64, rank: int
+) -> Habits:
+    """With scales and limits from a run of the watch itself over the baseline period."""
+    seen = scale[np.isfinite(scale)]
+    least = 0.4 * float(np.median(seen)) if len(seen) else 0.0
+    one = _with(
+        plain,
+        scale_day=1.0,
+        scale_days=1.0,
+        scale_night=1.0,
+        scale_nights=1.0,
+        scale_shape=1.0,
+        scale_week=1.0,
+        scale_least=least,
+    )
+    watch = Watch(one)
+    scale = np.maximum(np.nan_to_num(scale, nan=1.0), max(least, 1e-12))
+    error = value - expected
+    rows = zip(start.tolist(), day.tolist(), hour.tolist(), value.tolist(), expected.tolist(),
+               scale.tolist(), error.tolist(), strict=True)  # fmt: skip
+    scores = np.array([watch.push(Hour(*row)) for row in rows])
+    warm = slice(min(10 * 24, len(scores) // 4), None)
+    per_night = scores[np.array(plain.night)[hour] & ~np.array(plain.night)[(hour + 1) % 24]]
+    small = max(float(np.nanmean(np.abs(value))) * 0.004, 1e-9)
+
+    deviation = {
+        "scale_day": robust(scores[warm, 1]), "scale_days": robust(scores[warm, 2]),
+        "scale_night": robust(per_night[8:, 3]), "scale_nights": robust(per_night[8:, 4]),
+        "scale_shape": float(np.median(scores[warm, 5])), "scale_week": robust(scores[warm, 6]),
+    }  # fmt: skip
+    deviation = {name: max(size, 0.05 if name == "scale_shape" else small) for name, size in deviation.items()}
+    divided = scores / np.array([1.0, *deviation.values()])
+    peaks = [_peak(np.abs(divided[warm, k]), rank) for k in range(7)]
+    peaks[0] = _peak(divided[warm, 0], rank) * 1.15
+    limits = Limits(*(
+        float(min(max(peak * MARGIN, low), high)) for peak, low, high in zip(peaks, FLOOR, CAP, strict=True)
+    ))  # fmt: skip
+    daily = [float(x) for x in watch.levels][-LAG_DAYS:]
+    nightly = [float(x) for x in watch.night_levels][-LAG_DAYS:]
+    return _with(
+        plain, **deviation, scale_least=least, limits=limits, level_day=tuple(daily), level_night=tuple(nightly)
+    )
+
+
+def _with(habits: Habits, **changes: Any) -> Habits:
+    return Habits(**{name: changes.get(name, getattr(habits, name)) for name in habits.__slots__})
+
+
+def _grid(start: I64, value: F64) -> tuple[I64, F64]:
+    """Every hour from the first to the last, NaN where there is none."""
+    if not len(start):
+        return start, value
+    hours = np.arange(start[0], start[-1] + 1)
+    out = np.full(len(hours), np.nan)
+    out[start - start[0]] = value
+    return hours, out
+
+
+def _least(value: F64, length: int) -> F64:
+    """The smallest of the last `length` hours, NaN if more than a twelfth is missing; float64 (n,)."""
+    if len(value) < length:
+        return np.zeros(0)
+    windows = np.lib.stride_tricks.sliding_window_view(value, length)
+    enough = np.isfinite(windows).sum(1) >= length - length // 12
+    lowest = np.where(np.isfinite(windows), windows, np.inf).min(1)
+    return np.where(enough, lowest, np.nan)
+
+
+def _peak(value: F64, rank: int) -> float:
+    """The rank-th largest of peaks that lie apart; 0 without any."""
+    left = np.where(np.isfinite(value), value, -np.inf)
+    out = 0.0
+    for _ in range(rank):
+        if not len(left) or not np.isfinite(left.max()):
+            break
+        at = int(np.argmax(left))
+        out = float(left[at])
+        left[max(at - APART_HOURS, 0) : at + APART_HOURS + 1] = -np.inf
+    return out
+
+
+def _step(known: F64) -> float:
+    distinct = np.unique(known)
+    return float(np.min(np.diff(distinct))) if len(distinct) > 1 else 0.0
