@@ -66,6 +66,10 @@ class Marker:
         """The `number`-th record of the suspected batch is being decoded."""
         self._write(number, self.deaths_of(number))
 
+    def decoded(self) -> None:
+        """All records were decoded: a death from now on is none's fault, not the last one's."""
+        self._write(BATCH, 0)
+
     def done(self) -> None:
         """The batch is committed."""
         self._deaths = self._record_deaths = 0

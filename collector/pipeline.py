@@ -316,6 +316,8 @@ class Pipeline:
                 self._decode(records, at, columns)
             columns.records += len(records)
             at = after
+        if careful:
+            self._marker.decoded()
         self._commit(columns, end)
         self._marker.done()
         self._records = columns.records

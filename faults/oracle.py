@@ -118,6 +118,8 @@ def examine(data: Path, ledger: Ledger, t0: int, *, site: str = "plant", waived:
         verdict.examples.append(f"conflict: {conflicts[0]}")
     verdict.redelivered = max(0, verdict.received - ledger.sent.total())
     for point, series in shown.items():
+        if point.quantity not in QUANTITIES or not point.meter[1:].isdigit():
+            continue
         q, k = QUANTITIES.index(point.quantity), device_number(point.meter)
         n = series.at // SECOND_US - t0
         if not np.array_equal(values_of(np.full(len(n), k), q, n), series.value):

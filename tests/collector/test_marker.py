@@ -37,6 +37,17 @@ def test_a_record_is_blamed_after_the_process_died_over_it_twice(tmp_path):
     assert marker.deaths_of(6) == 0
 
 
+def test_deaths_after_the_last_record_was_decoded_are_not_its_fault(tmp_path):
+    Marker(tmp_path / "m", START).begin(START, END)  # died in the batch
+    for _ in range(5):
+        marker = Marker(tmp_path / "m", START)
+        marker.begin(START, END)
+        assert marker.deaths_of(7) == 0
+        marker.record(7)
+        marker.decoded()  # and was killed while the store wrote
+    assert Marker(tmp_path / "m", START).deaths_of(7) == 0
+
+
 def test_a_torn_marker_file_is_no_suspicion(tmp_path):
     (tmp_path / "m").write_bytes(b"mhproc1\0abc")
     assert Marker(tmp_path / "m", START).suspected_end is None

@@ -219,6 +219,19 @@ def test_a_record_that_kills_the_process_is_put_aside_after_three_deaths_and_the
     assert bench.balance() == []
 
 
+def test_being_killed_again_and_again_while_the_store_writes_puts_nothing_aside(bench, monkeypatch):
+    bench.take(b"1 10", b"2 20")
+    for _ in range(6):
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.store, "write", lambda *_: (_ for _ in ()).throw(SystemExit("kill -9")))
+            with pytest.raises(SystemExit):
+                bench.run()
+        bench.reopen()
+    bench.run()
+    assert bench.store.count() == 4
+    assert bench.quarantine.counts()["reasons"] == {}
+
+
 def test_a_store_that_takes_nothing_loses_nothing(bench, monkeypatch):
     bench.take(b"1 10")
     real, refusals = bench.store.write, iter([True, True, False])
