@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from storage.store import Store
 Range = tuple[int, int]
 FIRST, LAST = 0, 7_258_118_400_000_000  # 1970 to 2200: every instant a store is asked for
 UNKNOWN_CADENCE_US = QUARTER_US  # of a point that is read too rarely to learn from
+TOGETHER = 128  # counters whose readings are held at a time
+AHEAD_US = DAY_US  # spans of many points that lie in so much time are read together
 PLAUSIBLE = 2.0  # a step of more than this times the rated power is a fault, not energy
 
 
@@ -64,6 +68,47 @@ class Curves:
         self._rollover_of = rollover_of or (lambda point: None)
         self._cadence_of = cadence_of or (lambda point: None)
         self._tick_of = tick_of or (lambda point: TICK)
+        self._ahead: dict[Point, tuple[int, int, Series]] = {}  # (start, end, samples with margin), read ahead
+
+    @contextmanager
+    def reading_ahead(self, spans: Iterable[tuple[Device, Point, Range]]) -> Iterator[None]:
+        """Inside, what `window` needs for these points around these spans is there, read at once if the store can."""
+        many = getattr(self.store, "many_series", None)
+        groups: dict[int, dict[Point, Range]] = defaultdict(dict)
+        for device, point, (a, b) in spans if many else ():
+            known = self._cadence_of(point) or device_cadence(device)
+            look = _look(known) * (1 if known else 4)  # of an unknown cadence whole days are read
+            lo, hi = groups[look].get(point, (a, b))
+            groups[look][point] = min(lo, a), max(hi, b)
+        for look, touched in groups.items():
+            lo = max(min(a for a, _ in touched.values()) - look, FIRST)
+            hi = min(max(b for _, b in touched.values()) + look, LAST)
+            if many and len(touched) > 1 and hi - lo <= 2 * look + AHEAD_US:
+                for series in many(list(touched), lo, hi):
+                    self._ahead[series.point] = lo, hi, series
+        try:
+            yield
+        finally:
+            self._ahead = {}
+
+    def many(self, points: Sequence[tuple[Device, Point]], start: int) -> Iterator[tuple[Device, Series]]:
+        """The samples of each point from `start` on, with margin; a few hundred points are held at a time."""
+        read = getattr(self.store, "many_series", None)
+        for some in (points[i : i + TOGETHER] for i in range(0, len(points), TOGETHER)):
+            if read is None:
+                found = [self.store.series(point, start, LAST, margin=True) for _, point in some]
+            else:
+                found = read([point for _, point in some], start, LAST)
+            yield from zip((device for device, _ in some), found, strict=True)
+
+    def _series(self, point: Point, start: int, end: int) -> Series:
+        """Samples in [start, end) with margin."""
+        lo, hi, series = self._ahead.get(point, (LAST, FIRST, None))
+        if series is None or start < lo or hi < end:
+            return self.store.series(point, start, end, margin=True)
+        first, last = np.searchsorted(series.at, [start, end])
+        cut = slice(max(int(first) - 1, 0), int(last) + 1)
+        return Series(point, series.at[cut], series.value[cut], series.quality[cut])
 
     def curve(self, device: Device, series: Series) -> Curve:
         """The cumulative curve of these readings."""
@@ -91,10 +136,10 @@ class Curves:
         swapped = [
             (fact.valid_from - SLACK, fact.valid_from + SLACK) for fact in dated.swaps(device.facts, point.quantity)
         ]
-        look = 2 * QUARTER_US + 24 * (known if isinstance(known, int) else QUARTER_US)
+        look = _look(known)
         while True:
             lo, hi = max(a - look, FIRST), min(b + look, LAST)
-            series = self.store.series(point, lo, hi, margin=True)
+            series = self._series(point, lo, hi)
             at = series.at
             begins = not len(at) or at[0] >= lo or lo == FIRST
             ends = not len(at) or at[-1] < hi or hi == LAST
@@ -140,6 +185,11 @@ class Curves:
         if len(beyond) and np.any((at >= end - DAY_US) & (at < end)):
             end = max(end, _ceil(int(beyond[0])))
         return start, end
+
+
+def _look(cadence: Cadence | None) -> int:
+    """How far around a touched time it is looked at first [us]."""
+    return 2 * QUARTER_US + 24 * (cadence if isinstance(cadence, int) else QUARTER_US)
 
 
 def _floor(at: int) -> int:

@@ -24,7 +24,7 @@ from analytics.edges import aligned, grid_edges, local_edges
 from analytics.facts import END, MIRROR
 from analytics.intervals import aggregate, empty, intervals
 from analytics.nodes import Part, combine, node_parts
-from meterhall.curves import FIRST, LAST, Curves, Range
+from meterhall.curves import FIRST, LAST, TOGETHER, Curves, Range
 from metering.clock import DAY_US, HOUR_US, to_us
 from metering.explain import Finding
 from metering.quantity import QUANTITIES, Kind, Phase
@@ -170,13 +170,14 @@ class Deriver:
     def recall(self, now: int, days: int = RECALL_DAYS) -> None:
         """Judge the counters of the last days again, for `findings`: nothing is written. Once after a start."""
         begin = now - days * DAY_US
-        for point, reading in self.store.latest().items():
-            if not self.wants(point) or to_us(reading.observed_at) < begin:
-                continue
-            device = self.installation.by_id.get(point.meter)
-            if isinstance(device, Meter | Vehicle):
-                curve = self._curves.curve(device, self.store.series(point, begin, LAST, margin=True))
-                self._keep_findings(self._measures_of(point)[0], begin, LAST, curve.findings)
+        recent = [
+            (self._device_of(point), point)
+            for point, reading in self.store.latest().items()
+            if self.wants(point) and to_us(reading.observed_at) >= begin and point.meter in self.installation.by_id
+        ]
+        for device, series in self._curves.many(recent, begin):
+            curve = self._curves.curve(device, series)
+            self._keep_findings(self._measures_of(series.point)[0], begin, LAST, curve.findings)
         self._recalled = True
 
     # Doing it
@@ -214,13 +215,20 @@ class Deriver:
             if point in available:
                 for measure in self._measures_of(point):
                     jobs[measure] += [(point, span) for span in few(rows)]
-        with ThreadPoolExecutor(2 if len(jobs) > 8 else 1) as pool:
-            done = list(pool.map(lambda job: self._meter(job[0], job[1], available), jobs.items()))
-        fresh = {measure: rows for measure, rows in zip(jobs, done, strict=True) if rows}
+        fresh: dict[Measure, list[_Fresh]] = {}
+        todo = list(jobs.items())
+        for some in (todo[i : i + TOGETHER] for i in range(0, len(todo), TOGETHER)):
+            spans = [(self._device(measure), *row) for measure, rows in some for row in rows]
+            with self._curves.reading_ahead(spans), ThreadPoolExecutor(2 if len(some) > 8 else 1) as pool:
+                done = pool.map(lambda job: self._meter(job[0], job[1], available), some)
+                fresh |= {measure: rows for (measure, _), rows in zip(some, done, strict=True) if rows}
         return self._write(fresh)
 
     def _device(self, measure: Measure) -> Device:
-        found = self.installation.by_id[measure.node]
+        return self._device_of(Point(measure.site, measure.node, measure.name))
+
+    def _device_of(self, point: Point) -> Device:
+        found = self.installation.by_id[point.meter]
         assert isinstance(found, Meter | Vehicle)
         return found
 

@@ -33,6 +33,8 @@ log = logging.getLogger("meterhall")
 
 OK, FAILED = 0, 1
 DERIVE_S = 5.0
+REST = 9.0  # times as long as they took the background jobs rest: they get at most a tenth of the time
+LONGEST_REST_S = 60.0
 ATTEND_S = 20.0
 BACKUP_S = 30.0  # how long a stop waits for a backup under way
 Announce = Callable[[str], None]
@@ -61,11 +63,12 @@ class Jobs:
     def _run(self) -> None:
         attended = -ATTEND_S
         while True:
+            begun = time.monotonic()
             self._try(lambda: self._node.deriver.run_once(now_us()), "intervals are derived again later")
             if time.monotonic() - attended >= ATTEND_S:
                 attended = time.monotonic()
                 self._try(self._attend, "what needs somebody is looked for again later")
-            if self._stop.wait(DERIVE_S):
+            if self._stop.wait(min(max(DERIVE_S, REST * (time.monotonic() - begun)), LONGEST_REST_S)):
                 return
 
     def _attend(self) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from metering.clock import DAY_US
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.copying import copy_apart
-from storage.duckdb import intervals, queries, sealing
+from storage.duckdb import bulk, intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
 from storage.duckdb.connections import Connections
 from storage.duckdb.errors import is_damage, is_ours
@@ -265,6 +265,23 @@ class DuckDBStore:
             if margin:
                 return queries.series_with_margin(con, point, number, start, end, newest)
             return queries.series(con, point, number, start, end)
+
+    def many_series(self, points: Sequence[Point], start: int, end: int) -> list[Series]:
+        """`series` with margin, of many points at once."""
+        with self._memory:
+            known = [(p, n) for p in points if (n := self._newest.number.get(p)) is not None]
+            newest = {p: int(self._newest.at[n]) for p, n in known}
+            count = {p: int(self._newest.count[n]) for p, n in known}
+        found = {p: queries.no_series(p) for p in points}
+        if known:
+            numbers = np.array([n for _, n in known], np.int32)
+            with self._connections.reading() as con:
+                some, alone = bulk.many_series(con, [p for p, _ in known], numbers, start, end)
+            found.update((series.point, series) for series in some)
+            for series, lonely in zip(some, alone.tolist(), strict=True):
+                if (lonely and count[series.point] > len(series)) or newest[series.point] >= end:
+                    found[series.point] = self.series(series.point, start, end, margin=True)
+        return [found[p] for p in points]
 
     def latest(self, points: Iterable[Point] | None = None) -> dict[Point, Reading]:
         """The newest reading of each point (by observed_at), from memory."""
