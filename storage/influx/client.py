@@ -152,6 +152,8 @@ class Client:
             try:
                 for document in documents(iter(lambda: answer.read1(1 << 16), b"")):
                     yield from _pieces(document)
+                if answer.length:
+                    raise ValueError(f"{answer.length} bytes are missing")
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise StoreUnavailable(f"the answer of {self.address} broke off: {error}") from error
 
@@ -192,7 +194,7 @@ class Client:
         """Send a request and give the answer; the connection is kept only if the answer was read to its end."""
         connection = getattr(self._kept, "connection", None)
         self._kept.connection = None
-        watch: threading.Timer | None = None
+        watch: _Watch | None = None
         try:
             for kept in (True, False):
                 if kept and connection is None:
@@ -200,15 +202,14 @@ class Client:
                 if connection is None:
                     connection = self._connect()
                 connection.sock.settimeout(deadline_s)
-                watch = threading.Timer(deadline_s, _hang_up, [connection.sock])
-                watch.daemon = True
-                watch.start()
+                watch = _Watch(deadline_s, connection.sock)
                 try:
                     self.requests += 1
                     connection.request(method, path, body, headers | self._credentials())
                     answer = connection.getresponse()
+                    watch.check()  # cut-off headers look like whole ones
                     break
-                except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
+                except (ConnectionError, http.client.CannotSendRequest):
                     watch.cancel()
                     self._drop(connection)
                     connection = None
@@ -218,7 +219,7 @@ class Client:
             if answer.isclosed() and not answer.will_close:
                 self._kept.connection, connection = connection, None
         except (OSError, http.client.HTTPException) as error:
-            late = watch is not None and watch.finished.is_set()
+            late = watch is not None and watch.late
             words = f"no answer within {deadline_s:g} s" if late else str(error) or type(error).__name__
             raise StoreUnavailable(f"{self.address}: {words}") from error
         finally:
@@ -269,9 +270,29 @@ class Client:
         return StoreUnavailable(f"{self.address} answered {answer.status}: {_words(text)}{mend}")
 
 
-def _hang_up(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+class _Watch:
+    """Hangs up when a request has taken too long, however much still drips in."""
+
+    def __init__(self, deadline_s: float, sock: socket.socket) -> None:
+        self.late = False
+        self._sock = sock
+        self._timer = threading.Timer(deadline_s, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _hang_up(self) -> None:
+        self.late = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def check(self) -> None:
+        """TimeoutError if it has hung up."""
+        if self.late:
+            raise TimeoutError
+
+    def cancel(self) -> None:
+        """The request is over."""
+        self._timer.cancel()
 
 
 def _seconds(text: str | None) -> float:

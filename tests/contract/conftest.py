@@ -1,6 +1,7 @@
 """The stores that the contract is run on, and what its tests write.
 
-`influxdb` is a private InfluxDB 1.x, or the server that INFLUX_URL names (see `tests.influx`).
+`influxdb` is a private InfluxDB 1.x, or the server that INFLUX_URL names (see `tests.influx`); `influxdb3` is a
+stand-in for InfluxDB 3 Core (see `tests.influx_standin`), since no package of it can be installed.
 """
 
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from metering.reading import Origin, Point, ReadingBatch
 from storage.influx import line_protocol
 from storage.opening import duckdb_url, open_store
 from tests.influx import InfluxDB1, drop_database, fresh_database, named_server
+from tests.influx_standin import StandIn
 
 # The kinds of store, each with the first and last time that it can hold [us since 1970]. The suite runs on all.
 KINDS = {
     "duckdb": (-62_135_596_800_000_000, 4_102_444_800_000_000),
     "influxdb": (line_protocol.FIRST_US, line_protocol.LAST_US),
+    "influxdb3": (line_protocol.FIRST_US, line_protocol.LAST_US),
 }
 
 
@@ -49,6 +52,11 @@ def url(kind, tmp_path, request):
     """The URL of a store that does not exist yet."""
     if kind == "duckdb":
         yield duckdb_url(tmp_path / "meterhall.duckdb")
+        return
+    if kind == "influxdb3":
+        server = StandIn(3, stale=True)
+        yield f"{server.root}/meterhall?local={tmp_path / 'influx.sqlite'}"
+        server.stop()
         return
     root, prefix = request.getfixturevalue("influxdb")
     url = fresh_database(root, tmp_path, prefix=prefix)
