@@ -67,7 +67,7 @@ def sigterm(folder: Path, *, times: int, seed: int) -> Row:
         for _ in range(times):
             time.sleep(rng.uniform(0.1, 1.5))
             began = time.monotonic()
-            codes[rig.product.stop(60.0)] += 1
+            codes[rig.product.stop(300.0)] += 1
             row.recovered(time.monotonic() - began)
             row.count += 1
             rig.product.start().wait_live()
@@ -111,7 +111,10 @@ def backlog(folder: Path, *, readings: int, seed: int) -> Row:
         row.notes["drained in [s]"] = round(time.monotonic() - began, 1)
         row.notes["readings a second"] = round(readings / (time.monotonic() - began))
         observer.judge(row)
-        product.stop()
+        asked = time.monotonic()
+        product.stop(300.0)
+        row.notes["ended after [s]"] = round(time.monotonic() - asked, 1)
+        row.expect(time.monotonic() - asked <= STOP_S, f"SIGTERM took {time.monotonic() - asked:.0f} s to end it")
         verdict = examine(product.data, ledger, t0)
     row.add(verdict)
     row.expect(ready <= READY_S, f"the API was up after {ready:.1f} s; the target is {READY_S:g} s")
