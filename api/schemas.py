@@ -371,6 +371,18 @@ class BooksOut(Model):
     spool: SpoolOut | None
 
 
+class DiskOut(Model):
+    """The disk of the data folder, and how long it lasts."""
+
+    free_bytes: int
+    total_bytes: int
+    store_bytes: int
+    readings: int
+    readings_a_day: float | None = Field(description="null where less than an hour is there to tell")
+    bytes_a_reading: float
+    days_until_full: float | None = Field(description="at that rate; null where it is not known, or nothing comes")
+
+
 class OriginOut(Model):
     """Where a reading came from."""
 

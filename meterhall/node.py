@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from storage.opening import duckdb_url, open_store
 from storage.quarantine import Quarantine
 from storage.spool import START, Spool
 from storage.store import Store
+
+LOCK_S = 0.5
 
 
 class FolderInUse(ExplainedError):
@@ -126,6 +129,10 @@ def _own_folder(data: Path, closing: contextlib.ExitStack) -> Path:
     try:
         OS_FILES.make_folder(data)
         lock = OS_FILES.lock(data)
+        deadline = time.monotonic() + LOCK_S  # a command that only looks whether we run holds it for a moment
+        while lock is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+            lock = OS_FILES.lock(data)
     except OSError as error:
         raise ExplainedError(
             str(data), f"cannot be used: {error.strerror}", "give a folder that can be written"

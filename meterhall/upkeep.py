@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(backup)
     app.command()(restore)
+    app.command()(doctor)
     broker_app = typer.Typer(help="Look after an MQTT broker.", no_args_is_help=True)
     broker_app.command("check")(broker_check)
     app.add_typer(broker_app, name="broker")
@@ -120,6 +121,13 @@ def broker_check(
         program = find_mosquitto()
         known = parse_version(version) if version else installed_version(program) if program else None
         _report(check_broker(file, known), as_json)
+
+
+def doctor(config: Config, as_json: AsJson = False) -> None:
+    """Look at an installation, running or stopped, and say what to do; exit code 1 if something is broken."""
+    from meterhall.doctor import examine
+
+    _report(examine(config), as_json)
 
 
 def _report(remarks: Iterable[Remark], as_json: bool) -> None:

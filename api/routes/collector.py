@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from api import schemas, wording
 from api.asking import End, Start, Tz, period_in, point_of, refusals, zone_or
 from api.deps import EXPENSIVE, READ, TheServices
+from api.disk import disk_of
 from api.figures import device_figures
 
 router = APIRouter(prefix="/api/v1", tags=["collector"], dependencies=[READ])
@@ -41,6 +42,12 @@ def get_books(services: TheServices, tz: Tz = None) -> schemas.BooksOut:
         total=books.get("total", {}),
         spool=wording.spool(services.collector.spool(), zone_or(services, tz)),
     )
+
+
+@router.get("/disk", responses=refusals())
+def get_disk(services: TheServices) -> schemas.DiskOut:
+    """The room on the disk, and how many days it lasts at the present rate."""
+    return schemas.DiskOut(**disk_of(services.data_folder, services.store.statistics())._asdict())
 
 
 @router.get("/conflicts", responses=refusals(404, 429), dependencies=[EXPENSIVE])

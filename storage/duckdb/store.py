@@ -13,13 +13,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from metering.clock import DAY_US
+from metering.clock import DAY_US, now_us
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.copying import copy_apart
 from storage.duckdb import bulk, intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
 from storage.duckdb.connections import Connections
 from storage.duckdb.errors import is_damage, is_ours
+from storage.duckdb.looking import last_day
 from storage.duckdb.newest import FIRST_US, LAST_US, Newest
 from storage.duckdb.opening import settings, write_summary
 from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
@@ -383,6 +384,7 @@ class DuckDBStore:
         """Rows hot and sealed, bytes, periods, conflicts: for the page and `doctor`."""
         with self._connections.reading() as con:
             found = queries.statistics(con)
+            found["rows_last_day"] = last_day(con, now_us())
             if self._oldest is None:
                 self._oldest = queries.oldest(con)
         with self._memory:
