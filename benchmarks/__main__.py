@@ -1,4 +1,4 @@
-"""This machine's figures beside what is wanted: `make bench`, or `python -m benchmarks [--only NAME] [--full] [--json FILE]`.
+"""This machine's figures beside what is wanted: `make bench`, or `python -m benchmarks`.
 
 CPU-seconds come first: they hold on a noisy machine, rates and delays do not. Everything runs on loopback
 with a real Mosquitto, and the product in a process of its own.
@@ -13,10 +13,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import ingest
+from benchmarks import ingest, storing
 from benchmarks.figures import Figure, machine, table
 
-PARTS = {"drain": ingest.drain}
+PARTS = {
+    "drain": ingest.drain,
+    "live": ingest.live,
+    "modbus": ingest.modbus,
+    "outage": ingest.outage,
+    "spool": ingest.spooled,
+    "size": storing.sizes,
+    "store": storing.answers,
+}
 
 
 def main() -> int:

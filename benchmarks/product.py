@@ -5,10 +5,12 @@ notes when each batch was committed. Questions come as lines on standard input, 
 line of JSON:
 
     figures                            CPU, memory, counts, delays since the last `reset`
-    reset                              begin counting delays and CPU anew
+    reset                              begin counting delays and CPU anew; figures until now
+    connected SECONDS                  figures, once every broker is connected
     wait received|stored COUNT SECONDS figures, once so many messages are in
     outage on|off                      the store refuses, or takes again
     derive                             derive what is pending now, then figures
+    touch                              the same, as if one more reading of each counter had come
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from collector.service import Collector
 from meterhall.configuring import read_settings
 from meterhall.node import Node, open_node
 from meterhall.run import Jobs, calendars, on_signals
-from metering.clock import now_us
+from metering.clock import now_us, to_us
 from storage.store import StoreUnavailable
 
 
@@ -115,14 +117,26 @@ class Watch:
         """One question, one answer."""
         match line.split():
             case ["reset"]:
+                found = self.figures()
                 self.reset()
-                return {}
+                return found
+            case ["connected", seconds]:
+                end = time.monotonic() + float(seconds)
+                while any(line.state != "ok" for line in self._collector.lines()) and time.monotonic() < end:
+                    time.sleep(0.02)
+                return self.figures()
             case ["wait", what, count, seconds]:
                 return self.wait(what, int(count), float(seconds))
             case ["outage", state]:
                 self.refuse = state == "on"
                 return {}
             case ["derive"]:
+                self._node.deriver.run_once(now_us())
+                return self.figures()
+            case ["touch"]:
+                for point, reading in self._node.store.latest().items():
+                    at = to_us(reading.observed_at)
+                    self._node.deriver.touch(point, at, at)
                 self._node.deriver.run_once(now_us())
                 return self.figures()
             case ["figures"]:
