@@ -23,6 +23,11 @@ def add_to(app: typer.Typer) -> None:
     app.command()(backup)
     app.command()(restore)
     app.command()(doctor)
+    quarantine = typer.Typer(help="Look at rejected payloads, and try them again.", no_args_is_help=True)
+    quarantine.command("list")(quarantine_list)
+    quarantine.command("show")(quarantine_show)
+    quarantine.command("replay")(quarantine_replay)
+    app.add_typer(quarantine, name="quarantine")
     broker_app = typer.Typer(help="Look after an MQTT broker.", no_args_is_help=True)
     broker_app.command("check")(broker_check)
     app.add_typer(broker_app, name="broker")
@@ -106,6 +111,64 @@ def restore(
     if found["replaced"]:
         words += f"\nwhat was there is kept in {found['replaced']}"
     _say(words, {"data": str(settings.data), **found}, as_json)
+
+
+Source = Annotated[str, typer.Option(help="only of this source, as in the books")]
+Reason = Annotated[str, typer.Option(help="only those rejected for this reason")]
+
+
+def quarantine_list(
+    config: Config,
+    source: Source = "",
+    reason: Reason = "",
+    limit: Annotated[int, typer.Option(min=1, help="the newest so many")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List rejected payloads, newest first."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.rejected import rejected, words_of
+
+    with _explained(as_json), rejected(read_or_exit(config)) as there:
+        rows = list(there.rows(source, reason, limit))
+    _say("\n".join(map(words_of, rows)) or "nothing is in quarantine", {"rows": rows}, as_json)
+
+
+def quarantine_show(
+    entry: Annotated[int, typer.Argument(min=0, help="its number in the list")], config: Config, as_json: AsJson = False
+) -> None:
+    """Show one rejected payload: why, and what it held."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.rejected import rejected, words_of
+
+    with _explained(as_json), rejected(read_or_exit(config)) as there:
+        row = there.one(entry)
+    _say(f"{words_of(row)}\n{row['text']}", row, as_json)
+
+
+def quarantine_replay(
+    config: Config,
+    entries: Annotated[list[int] | None, typer.Argument(min=0, help="numbers in the list")] = None,
+    source: Source = "",
+    reason: Reason = "",
+    everything: Annotated[bool, typer.Option("--all", help="all that were not tried again yet")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put rejected payloads into the spool again, after a mapping or a profile was mended."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.rejected import rejected
+
+    if bool(entries) == bool(source or reason or everything):
+        typer.echo("name entries by number, or --source, --reason or --all", err=True)
+        raise typer.Exit(INVALID)
+    with _explained(as_json), rejected(read_or_exit(config)) as there:
+        ids = entries or sorted(row["id"] for row in there.rows(source, reason, None) if not row["replayed"])
+        done = there.replay(ids)
+    words = f"{done['taken']} of {len(ids)} were put into the spool again"
+    if "decoded" in done:
+        words += f": {done['decoded']} are readings now, {done['rejected_again']} were rejected again"
+    if done["taken"] < len(ids):
+        words += "; of the others only the beginning was kept, or they are not there"
+    _say(words, {"asked": len(ids), **done}, as_json)
 
 
 def broker_check(
