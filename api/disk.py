@@ -28,6 +28,7 @@ class Disk(NamedTuple):
     readings_a_day: float | None
     bytes_a_reading: float
     days_until_full: float | None
+    forgotten: int  # readings that [retention] deleted since the store was made
 
 
 def disk_of(folder: Path, statistics: Mapping[str, Any]) -> Disk:
@@ -51,4 +52,4 @@ def disk_of(folder: Path, statistics: Mapping[str, Any]) -> Disk:
     rate = count * DAY_US / span if span >= HOUR_US else None
     room = usage.free + max(0, size - used)
     days = room / (rate * each) if rate else None
-    return Disk(usage.free, usage.total, size, rows, rate, each, days)
+    return Disk(usage.free, usage.total, size, rows, rate, each, days, int(statistics.get("forgotten", 0)))

@@ -381,6 +381,7 @@ class DiskOut(Model):
     readings_a_day: float | None = Field(description="null where less than an hour is there to tell")
     bytes_a_reading: float
     days_until_full: float | None = Field(description="at that rate; null where it is not known, or nothing comes")
+    forgotten: int = Field(description="readings that [retention] deleted; 0 where all are kept")
 
 
 class OriginOut(Model):

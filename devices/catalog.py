@@ -10,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from devices.settings import BrokerSettings, Limits, ModbusSettings, Secret, Settings
+from devices.settings import BrokerSettings, Limits, LogSettings, ModbusSettings, Retention, Secret, Settings
 from devices.tables import Document, Table
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
@@ -19,6 +19,7 @@ from metering.site import Building, Dated, Fact, Factor, Installation, Meter, Na
 ROLES = ("grid", "generation", "storage", "load", "vehicle", "sensor")
 DRIVES = ("electric", "plug_in_hybrid", "petrol", "diesel")
 FACTS = ("ratio", "sign", "rescale", "swap")
+LEAST_RAW_DAYS = 92  # late readings of a quarter can still be worked in
 MODBUS_SCHEMES = ("modbus-tcp", "modbus-rtu-tcp", "modbus-rtu")
 
 
@@ -46,7 +47,7 @@ def load_settings(folder: Path, *, profile_ids: Callable[[Path], dict[str, str]]
     """
     problems: list[ExplainedError] = []
     main = Document(folder / "meterhall.toml", problems)
-    main.only(("data", "server", "store", "broker", "modbus", "limits"))
+    main.only(("data", "server", "store", "broker", "modbus", "limits", "retention", "log"))
     installation = _installation(folder, problems)
     settings = _settings(folder, main, installation)
     if profile_ids is not None:
@@ -106,6 +107,8 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
         brokers=brokers,
         modbus=modbus_settings,
         limits=_limits(main.table("limits")),
+        retention=_retention(main.table("retention")),
+        log=_log(folder, main.table("log")),
     )
 
 
@@ -119,6 +122,29 @@ def _limits(table: Table) -> Limits:
     )
     table.done()
     return limits
+
+
+def _retention(table: Table) -> Retention:
+    raw = table.number("raw_days", 0, low=0, high=36_500, whole=True)
+    if 0 < raw < LEAST_RAW_DAYS:
+        table.wrong("raw_days", f"is {raw}", f"keep {LEAST_RAW_DAYS} days or more, or 0 for ever")
+    retention = Retention(raw, table.number("position_days", 90, low=0, high=36_500, whole=True))
+    table.done()
+    return retention
+
+
+def _log(folder: Path, table: Table) -> LogSettings:
+    default = LogSettings()
+    file = table.text("file", "")
+    log = LogSettings(
+        file=str(folder / file) if file else "",
+        level=table.choice("level", ("debug", "info", "warning", "error"), default.level),
+        format=table.choice("format", ("text", "json"), default.format),
+        max_mb=table.number("max_mb", default.max_mb, low=1, high=10_000, whole=True),
+        keep=table.number("keep", default.keep, low=0, high=1000, whole=True),
+    )
+    table.done()
+    return log
 
 
 def _broker(folder: Path, table: Table) -> BrokerSettings:

@@ -65,6 +65,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long readings are kept; 0 for ever. Intervals are kept for ever."""
+
+    raw_days: int = 0
+    position_days: int = 90  # of vehicles, where they are kept at all
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Where the log goes, and how much of it is kept."""
+
+    file: str = ""  # empty: stderr
+    level: str = "info"
+    format: str = "text"  # or "json": one document a line
+    max_mb: int = 10
+    keep: int = 5  # older files
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything configured, valid as a whole.
 
@@ -84,3 +103,5 @@ class Settings:
     brokers: tuple[BrokerSettings, ...] = ()
     modbus: ModbusSettings = field(default_factory=ModbusSettings)
     limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
+    log: LogSettings = field(default_factory=LogSettings)

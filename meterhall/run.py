@@ -21,6 +21,7 @@ from collector.service import Collector
 from devices.settings import Settings
 from meterhall.attend import Attender
 from meterhall.backup import Backups
+from meterhall.forgetting import forget_what_is_old
 from meterhall.node import Node, open_node
 from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
@@ -36,6 +37,7 @@ DERIVE_S = 5.0
 REST = 9.0  # times as long as they took the background jobs rest: they get at most a tenth of the time
 LONGEST_REST_S = 60.0
 ATTEND_S = 20.0
+FORGET_S = 6 * 3600.0
 BACKUP_S = 30.0  # how long a stop waits for a backup under way
 Announce = Callable[[str], None]
 
@@ -61,13 +63,16 @@ class Jobs:
         self._thread.join(30)
 
     def _run(self) -> None:
-        attended = -ATTEND_S
+        attended, forgot = -ATTEND_S, -FORGET_S
         while True:
             begun = time.monotonic()
             self._try(lambda: self._node.deriver.run_once(now_us()), "intervals are derived again later")
             if time.monotonic() - attended >= ATTEND_S:
                 attended = time.monotonic()
                 self._try(self._attend, "what needs somebody is looked for again later")
+            if time.monotonic() - forgot >= FORGET_S:
+                forgot = time.monotonic()
+                self._try(lambda: forget_what_is_old(self._node, now_us()), "old readings are deleted later")
             if self._stop.wait(min(max(DERIVE_S, REST * (time.monotonic() - begun)), LONGEST_REST_S)):
                 return
 

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from metering.clock import DAY_US
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+FROZEN_US = 31 * DAY_US  # after what is forgotten: an interval's edges may need readings as far as this before it
 
 
 class Outcome(IntEnum):
@@ -147,6 +151,22 @@ class Store(Protocol):
 
     def maintain(self, now: int) -> None:
         """Seal and tidy what is old; called when quiet, safe to be killed at any moment."""
+        ...
+
+    def forget(self, before: int, points: Sequence[Point] | None = None) -> int:
+        """Delete the readings observed before an instant [us since 1970], of some points or of all; returns how many.
+
+        Intervals stay. Where the readings of all points are forgotten, intervals that start before
+        `before + FROZEN_US` are never written again: what they were derived of is no longer whole.
+        How many were forgotten since the store was made stands in `statistics()["forgotten"]`.
+
+        Raises
+        ------
+        StoreUnavailable
+            If the rest was not deleted; call again later.
+        ExplainedError
+            If this kind of store forgets by its server's own retention.
+        """
         ...
 
     def statistics(self) -> dict[str, Any]:

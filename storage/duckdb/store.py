@@ -16,14 +16,14 @@ import pyarrow as pa
 from metering.clock import DAY_US, now_us
 from metering.reading import IntervalSeries, Measure, Origin, Point, Reading, ReadingBatch, Series
 from storage.copying import copy_apart
-from storage.duckdb import bulk, intervals, queries, sealing
+from storage.duckdb import bulk, forgetting, intervals, queries, sealing
 from storage.duckdb.arrivals import DUPLICATE, STORED, Seen, Verdict, judge, order_of
 from storage.duckdb.connections import Connections
 from storage.duckdb.errors import is_damage, is_ours
 from storage.duckdb.looking import last_day
 from storage.duckdb.newest import FIRST_US, LAST_US, Newest
 from storage.duckdb.opening import settings, write_summary
-from storage.store import Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
+from storage.store import FROZEN_US, Conflict, MakeState, Rollup, StoreUnavailable, WriteResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -338,7 +338,10 @@ class DuckDBStore:
         """Replace, for each measure given, the intervals that start in [span)."""
         if series:
             with self._transaction() as con:
-                intervals.replace(con, resolution, series, span)
+                frozen = forgetting.number(con, forgetting.FROZEN, span[0])
+                if span[0] < frozen:
+                    series = [forgetting.after(each, frozen) for each in series]
+                intervals.replace(con, resolution, series, (max(span[0], frozen), max(span[1], frozen)))
 
     def intervals(self, measures: Sequence[Measure], resolution: str, start: int, end: int) -> list[IntervalSeries]:
         """The stored intervals of each measure that start in [start, end); empty series where none."""
@@ -380,11 +383,32 @@ class DuckDBStore:
         if periods or months:
             self.checkpoint()
 
+    def forget(self, before: int, points: Sequence[Point] | None = None) -> int:
+        """Delete old readings, a period a transaction; see `storage.store.Store.forget`."""
+        numbers = None if points is None else [n for point in points if (n := self._number(point)) is not None]
+        if numbers == []:
+            return 0
+        with self._transaction() as con:
+            if points is None:
+                forgetting.freeze(con, before + FROZEN_US)
+            periods = forgetting.old_periods(con, before)
+        count = 0
+        for starts in periods:
+            with self._transaction() as con:
+                count += forgetting.forget_sealed(con, starts, before, numbers)
+        with self._transaction() as con:
+            count += forgetting.forget_hot(con, before, numbers)
+        if count:
+            with self._writing:
+                self._load()
+        return count
+
     def statistics(self) -> dict[str, Any]:
         """Rows hot and sealed, bytes, periods, conflicts: for the page and `doctor`."""
         with self._connections.reading() as con:
             found = queries.statistics(con)
             found["rows_last_day"] = last_day(con, now_us())
+            found["forgotten"] = forgetting.number(con, forgetting.FORGOTTEN)
             if self._oldest is None:
                 self._oldest = queries.oldest(con)
         with self._memory:

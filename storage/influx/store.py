@@ -445,6 +445,14 @@ class InfluxStore:
             "findings": self.findings,
         }
 
+    def forget(self, before: int, points: Sequence[Point] | None = None) -> int:
+        """ExplainedError: the server forgets by its own retention."""
+        raise ExplainedError(
+            "retention",
+            f"the readings are in {self.address}",
+            "set the retention of its database or bucket, and leave raw_days = 0",
+        )
+
     def backup(self, target: Path, meanwhile: Callable[[bytes | None], None]) -> None:
         """ExplainedError: the server is backed up by its own means."""
         raise ExplainedError(

@@ -548,3 +548,47 @@ def test_no_other_process_can_open_the_store_after_a_backup(kind, url, tmp_path)
         )
     assert done.returncode != 0
     assert "another process" in done.stderr
+
+
+# --- retention
+
+
+def test_old_readings_are_forgotten_and_counted_and_intervals_stay(kind, url, tmp_path):
+    measure = Measure("plant", "meter", "meter-1", "active_energy_import", "kWh")
+    days = [day * DAY_US for day in range(400)]
+    with opened(url) as store:
+        for part in (0, 200):
+            store.write(batch([(A, at, 1.0 + at) for at in days[part : part + 200]] + [(B, days[part], 7.0)]))
+            store.maintain(days[part + 100])
+        store.write(batch([(A, days[1], -1.0), (A, days[399], -1.0)]))
+        store.write_intervals("day", [whole_days(measure, 0, 400)], (0, 400 * DAY_US))
+        if kind != "duckdb":
+            with pytest.raises(ExplainedError, match="retention"):
+                store.forget(days[100])
+            return
+        assert store.forget(days[300], [B]) == 2
+        assert (store.count(A), store.count(B)) == (400, 0)
+        assert store.forget(days[300]) == 300
+        assert store.forget(days[300]) == 0
+    with opened(url) as store:  # as it was left, and as memory had it
+        assert store.points() == [A]
+        assert store.series(A, *EVER).at.tolist() == days[300:]
+        assert (store.count(), store.statistics()["forgotten"]) == (100, 302)
+        assert [c.at for c in store.conflicts(None, *EVER)] == [days[399]] * 2
+        store.write_intervals("day", [whole_days(measure, 320, 340, amount=9)], (0, 400 * DAY_US))
+        (found,) = store.intervals([measure], "day", *EVER)
+        kept = dict(zip((found.start // DAY_US).tolist(), found.amount.tolist(), strict=True))
+        assert kept == {day: 9 if day >= 331 else 1 for day in range(340)}, "frozen up to 31 days after what is gone"
+        store.maintain(days[399])
+        assert store.series(A, *EVER).at.tolist() == days[300:]
+        assert store.latest()[A].value == -1.0
+
+
+def whole_days(measure, first, last, amount=1):
+    """Day intervals of one amount."""
+    start = np.arange(first, last, dtype=np.int64) * DAY_US
+    n = len(start)
+    quality = np.zeros(n, np.uint8)
+    return IntervalSeries(
+        measure, start, start + DAY_US, np.full(n, amount, np.int64), np.ones(n), np.zeros(n, np.int64), quality
+    )
