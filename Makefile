@@ -3,6 +3,7 @@
 PORT ?= 8420
 DATA ?= demo-data
 PREFIX ?= $(HOME)/.local
+LEVEL ?= ci
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,10 +41,16 @@ format: $(VENV)/dev  ## put the code into its format
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
 golden:  ## rewrite the expected files of golden cases; review the diff like code
-	@UPDATE_GOLDEN=1 $(BIN)/pytest tests/devices -k golden
+	@$(BIN)/python -m tests.devices.test_modbus_golden
 
 bench: $(VENV)/dev  ## print this machine's figures
 	@$(BIN)/python -m benchmarks
+
+faults: $(VENV)/dev  ## break things on purpose: is anything lost, doubled or invented? (LEVEL=ci or full)
+	@$(BIN)/python -m faults --level $(LEVEL)
+
+bench-analytics: $(VENV)/dev  ## baselines and detectors beside their rivals
+	@$(BIN)/python -m benchmarks.analytics
 
 install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
 	@$(PYTHON) -m venv $(PREFIX)/lib/meterhall
@@ -53,4 +60,4 @@ install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
 
 uninstall:  ## remove what install put there; data folders stay
 	@rm -rf $(PREFIX)/lib/meterhall $(PREFIX)/bin/meterhall
-.PHONY: demo test browser lint format golden bench install uninstall
+.PHONY: demo test browser lint format golden bench faults bench-analytics install uninstall
