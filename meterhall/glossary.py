@@ -40,7 +40,8 @@ def text() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| `{q.name}` | {q.unit} | {q.kind} | {q.lowest:g} to {q.highest:g} | {q.carrier} |" for q in QUANTITIES.values()
+        f"| `{q.name}` | {q.unit} | {q.kind} | {q.lowest:g} to {q.highest:g} | {q.carrier} |"
+        for q in QUANTITIES.values()
     ]
     lines += [
         "",

@@ -39,7 +39,10 @@ def test_a_counter_that_rises_faster_than_the_rated_power_allows_is_suspect_with
 
 def test_a_device_clock_more_than_a_minute_ahead_is_suspect():
     now = 10 * HOUR_US
-    assert flags(Checks(PLANT), [(0, now + 2 * MINUTE_US, 1), (0, now + MINUTE_US // 2, 1)], now) == [Quality.SUSPECT, 0]
+    assert flags(Checks(PLANT), [(0, now + 2 * MINUTE_US, 1), (0, now + MINUTE_US // 2, 1)], now) == [
+        Quality.SUSPECT,
+        0,
+    ]
 
 
 def test_late_rows_do_not_move_the_newest_value_back():

@@ -23,7 +23,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["duckdb", *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS if name != "duckdb")])
 def kind(request):
     """A kind of store."""
     return request.param

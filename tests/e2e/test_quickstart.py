@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = re.findall(r"```sh\n(.+?)\n```", (ROOT / "docs/quickstart.md").read_text())
 

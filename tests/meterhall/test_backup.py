@@ -186,6 +186,7 @@ def test_a_backup_that_this_version_does_not_know_is_refused(made, tmp_path, cha
         restore_backup(configure(tmp_path / "plant"), copy)
 
 
+@pytest.mark.slow
 def test_a_restore_that_was_cut_short_at_any_step_ends_as_the_old_or_the_new_folder(made, tmp_path, monkeypatch):
     backup, expected = made
     replace = os.replace
@@ -241,6 +242,7 @@ def test_the_running_server_makes_one_at_a_time_and_keeps_a_few(tmp_path):
         assert [each.state for each in Backups(node).list()] == ["done"] * MOST
 
 
+@pytest.mark.slow
 def test_backup_and_restore_from_the_command_line_while_it_runs(tmp_path):
     port = free_port()
     settings = configure(tmp_path / "plant", port=port)

@@ -148,6 +148,7 @@ def test_an_installation_that_never_ran_is_no_fault(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_running_installation_is_asked_over_its_own_api(tmp_path):
     port = free_port()
     with open_node(configure(tmp_path, port=port)) as node:

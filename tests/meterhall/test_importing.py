@@ -32,7 +32,9 @@ def test_values_are_converted_and_times_without_offset_are_local(tmp_path):
 
 
 def test_what_cannot_be_a_reading_is_counted_and_named(tmp_path):
-    text = "time,kwh\n2026-01-01,abc\nyesterday,1\n2026-01-02,-5\n2026-01-03,\n2026-01-04,nan\n2026-01-05\n2026-01-06,7\n"
+    text = (
+        "time,kwh\n2026-01-01,abc\nyesterday,1\n2026-01-02,-5\n2026-01-03,\n2026-01-04,nan\n2026-01-05\n2026-01-06,7\n"
+    )
     rows, report = read(tmp_path / "a.csv", text)
     assert len(rows) == 1
     assert report.rejected == {"not_a_number": 1, "time": 1, "range": 1, "columns": 1}
@@ -49,7 +51,9 @@ def test_a_local_hour_that_does_not_exist_is_refused(tmp_path):
 def test_a_packed_file_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"\xef\xbb\xbftime,kwh\n2026-01-01T00:00Z,5\n"))
-    rows = list(read_csv(path, parse_columns(["kwh=active_energy_import"], "main", PLANT), "time", "UTC", ImportReport()))
+    rows = list(
+        read_csv(path, parse_columns(["kwh=active_energy_import"], "main", PLANT), "time", "UTC", ImportReport())
+    )
     assert rows[0][2] == 5
 
 

@@ -52,6 +52,7 @@ def test_one_is_shown_with_its_payload_and_no_control_characters(folder):
     assert "does not exist" in run(folder, "quarantine", "show", "99", code=1)
 
 
+@pytest.mark.slow
 def test_a_filter_is_tried_again_once_the_meter_is_configured(folder):
     (folder / "site.toml").write_text((folder / "site.toml").read_text() + STRANGER)
     said = json.loads(run(folder, "quarantine", "replay", "--reason", "unknown_device", "--json"))

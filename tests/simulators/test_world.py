@@ -50,6 +50,7 @@ def test_a_longer_look_ahead_changes_nothing_before(young):
         assert longer.values(device, STORY_AT + 12_345_678) == world.values(device, STORY_AT + 12_345_678)
 
 
+@pytest.mark.slow
 def test_a_live_world_without_its_past_says_the_same(bureau, world):
     live = build(bureau, STORY_AT + 3 * DAY_US, keep_from=STORY_AT - HOUR_US)
     assert live.own.shape[1] < 12 * 96

@@ -1,6 +1,7 @@
 """Many points read at once give what each gives alone."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ NOW = 1_790_000_000_000_000
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(-100, 100)), max_size=60, unique=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, start=st.integers(-110, 110), hours=st.integers(0, 80), sealed=st.booleans())
 def test_many_series_are_the_single_ones(tmp_path, rows, start, hours, sealed):

@@ -141,6 +141,7 @@ def test_a_database_beyond_repair_is_set_aside_with_a_report_and_a_new_one_start
     store.close()
 
 
+@pytest.mark.slow
 def test_of_a_database_with_a_damaged_block_all_that_can_be_read_is_saved_and_the_loss_reported(copy):
     whole = copy.read_bytes()
     saved = []
@@ -287,6 +288,7 @@ for i in range(1, 300):
 """
 
 
+@pytest.mark.slow
 def test_killed_while_it_seals_no_row_is_lost_or_doubled(tmp_path):
     for attempt in range(2):
         path = tmp_path / str(attempt) / "s.duckdb"

@@ -17,6 +17,8 @@ from storage.influx.store import InfluxStore
 from storage.store import Outcome, StoreUnavailable
 from tests.influx_standin import StandIn
 
+pytestmark = pytest.mark.slow
+
 STORED, DUPLICATE, CONFLICT, REFUSED = Outcome
 A, B = Point("plant", "meter-1", "active_power"), Point("plant", "meter-1", "voltage", "l1")
 EVER = (-(2**60), 2**60)

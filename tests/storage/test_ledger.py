@@ -164,6 +164,7 @@ for i in range(first, first + 10**6):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_a_sync_leaves_the_one_before_or_the_one_after(tmp_path):
     path, rng, first, working = tmp_path / "ledger.sqlite", random.Random(7), 1, 0
     for round_ in range(6):

@@ -120,6 +120,7 @@ for i in range(quarantine.count() // 3 * 3, 10**6, 3):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_keeps_what_was_put_whole_batches_once_each(tmp_path):
     path, most = tmp_path / "quarantine.sqlite", 0
     for round_ in range(4):

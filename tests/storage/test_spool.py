@@ -250,6 +250,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_no_group_that_was_reported_and_halves_none(tmp_path):
     reported, rng, working = [], random.Random(5), 0
     for first in range(100_000, 2_100_000, 100_000):

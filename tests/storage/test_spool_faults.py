@@ -375,6 +375,7 @@ def test_a_zero_filled_tail_from_any_byte_is_a_torn_append_and_not_damage():
         assert not spool.damage and spool.torn_tails == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), sealed=st.booleans())
 def test_flipped_bits_lose_only_the_groups_they_are_in_and_each_loss_is_told(data, sealed):
