@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from devices.settings import BrokerSettings, Limits, LogSettings, ModbusSettings, Retention, Secret, Settings
-from devices.tables import Document, Table
+from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
 from metering.site import Building, Dated, Fact, Factor, Installation, Meter, Name, Site, Vehicle
@@ -149,10 +149,10 @@ def _log(folder: Path, table: Table) -> LogSettings:
 
 def _broker(folder: Path, table: Table) -> BrokerSettings:
     url = table.text("url", words='an address: url = "mqtt://host:1883"')
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("mqtt", "mqtts") or not parts.hostname):
-        table.wrong("url", f'is "{url}"', 'write "mqtt://host:1883", or "mqtts://host:8883" with TLS')
-    if parts.password:
+    parts = split_url(url)
+    if url and (parts is None or parts.scheme not in ("mqtt", "mqtts") or not parts.hostname):
+        table.wrong("url", f'is "{without_password(url)}"', 'write "mqtt://host:1883", or "mqtts://host:8883" with TLS')
+    if parts is not None and parts.password:
         table.wrong("url", "holds a password", "put it into password_file or password_env, and the user into username")
     broker = BrokerSettings(
         id=table.identifier(),
@@ -187,7 +187,7 @@ def _secret(folder: Path, table: Table, key: str) -> Secret:
     file = _file(folder, table, f"{key}_file")
     if table.has(key):
         table.wrong(key, "is written in the file", f"put it into {key}_file (mode 0600) or {key}_env")
-        table.text(key)
+        table.pass_over(key)
     if variable:
         if not os.environ.get(variable):
             table.wrong(f"{key}_env", f"names {variable}, which is not set or empty", f"export {variable}=...")
@@ -236,7 +236,9 @@ def _installation(folder: Path, problems: list[ExplainedError]) -> Installation:
     try:
         return Installation(sites, buildings, meters, vehicles, factors)
     except ExplainedError as problem:
-        problems.append(ExplainedError(f"{document.path}: {problem.where}", problem.what, problem.mend))
+        named = re.search(r'"([^"]+)"(?:\.(\w+))?', problem.where)
+        line = document.line_of_id(named[1], named[2] or "id") if named else None
+        document.wrong(problem.where, problem.what, problem.mend, line=line)
         return Installation()
 
 
@@ -326,27 +328,32 @@ def _facts(table: Table, zone: str) -> tuple[Fact, ...]:
 
 def _connection(table: Table) -> tuple[str, int | None]:
     url = table.text("connection", words='an address: "modbus-tcp://host:502" or "mqtt://<broker id>/<base topic>"')
-    parts = urlsplit(url)
+    parts = split_url(url)
     unit: int | None = table.number("unit_id", None, low=0, high=255, whole=True)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
     if not url:
         return url, unit
+    if parts is None:
+        table.wrong("connection", f'is "{without_password(url)}"', 'write "modbus-tcp://host:502"')
+        return url, unit
     if parts.scheme in ("modbus-tcp", "modbus-rtu-tcp"):
-        if not parts.hostname or port == -1:
-            table.wrong("connection", f'is "{url}"', f'write "{parts.scheme}://host:502"')
+        if not parts.hostname:
+            table.wrong("connection", f'is "{without_password(url)}"', f'write "{parts.scheme}://host:502"')
     elif parts.scheme == "modbus-rtu":
         if not parts.path:
-            table.wrong("connection", f'is "{url}"', 'write "modbus-rtu:///dev/ttyUSB0?baud=9600"')
+            table.wrong("connection", f'is "{without_password(url)}"', 'write "modbus-rtu:///dev/ttyUSB0?baud=9600"')
     elif parts.scheme == "mqtt":
         topic = url.removeprefix("mqtt://").partition("/")[2]
         if not parts.netloc or not topic or set(topic) & {"+", "#"}:
-            table.wrong("connection", f'is "{url}"', 'write "mqtt://<broker id>/<base topic>", without + and #')
+            table.wrong(
+                "connection",
+                f'is "{without_password(url)}"',
+                'write "mqtt://<broker id>/<base topic>", without + and #',
+            )
     else:
         table.wrong(
-            "connection", f'is "{url}"', "begin with modbus-tcp://, modbus-rtu-tcp://, modbus-rtu:// or mqtt://"
+            "connection",
+            f'is "{without_password(url)}"',
+            "begin with modbus-tcp://, modbus-rtu-tcp://, modbus-rtu:// or mqtt://",
         )
     if parts.scheme in MODBUS_SCHEMES and unit is None:
         table.wrong("unit_id", "is missing", "add unit_id = 1 (the device's Modbus address)")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from metering.clock import to_us
@@ -19,6 +20,21 @@ _MISSING: Any = object()
 _ID = re.compile(r"[^\W_][\w.-]{0,63}", re.UNICODE)
 _FORBIDDEN = set("+#/$\"'<>&\\")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def without_password(url: str) -> str:
+    """An address to be shown: who logs in there, and how, is hidden."""
+    return re.sub(r"//[^/?#]*@", "//***@", url)
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of an address; None if it is none, or its port is no number."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # it is looked at only when it is asked for
+        return parts
+    except ValueError:
+        return None
 
 
 class Document:
@@ -36,7 +52,11 @@ class Document:
         except UnicodeDecodeError as error:
             self.wrong("", f"is not UTF-8 (byte {error.start})", "save it as UTF-8")
         except tomllib.TOMLDecodeError as error:
-            self.wrong("", f"is not valid TOML: {error}", "mend that line; texts stand in quotes, lists in [ ]")
+            found = re.search(r"at line (\d+)", str(error))
+            line = int(found[1]) if found else max(1, len(self.text.splitlines()))  # "at end of document"
+            self.wrong(
+                "", f"is not valid TOML: {error}", "mend that line; texts stand in quotes, lists in [ ]", line=line
+            )
 
     def wrong(self, key: str, what: str, mend: str, *, line: int | None = None) -> None:
         """Note a mistake; the place is `file:line: key`."""
@@ -71,6 +91,14 @@ class Document:
                     f'did you mean "{near[0]}"?' if near else f"known: {', '.join(names)}",
                     line=self.line_of(key, 0, ""),
                 )
+
+    def line_of_id(self, own: str, key: str) -> int | None:
+        """The line of a key in the last table with that id; of the id itself where the key is not written there."""
+        for name, rows in reversed(self.root.items()):
+            for index, row in reversed(list(enumerate(rows if isinstance(rows, list) else ()))):
+                if isinstance(row, dict) and row.get("id") == own:
+                    return self.line_of(name, index, key if key in row else "id")
+        return None
 
     def line_of(self, table: str, index: int, key: str) -> int | None:
         """The line of a key in the index-th table of that name, or of the table's head."""
@@ -112,6 +140,10 @@ class Table:
     def has(self, key: str) -> bool:
         """Is the key written?"""
         return key in self.values
+
+    def pass_over(self, key: str) -> None:
+        """A key that has been dealt with: `done` does not name it."""
+        self._asked.add(key)
 
     def _raw(self, key: str, default: Any, kind: type | tuple[type, ...], words: str) -> Any:
         self._asked.add(key)
@@ -156,11 +188,12 @@ class Table:
         """One of the given words."""
         names = list(options)
         value = self.text(key, default, words=" or ".join(f'"{name}"' for name in names[:8]))
-        if value and value not in names and (self.has(key)):
+        if value in names or not (self.has(key) or default is _MISSING):
+            return value
+        if isinstance(self.values.get(key), str):  # else it was named as missing, or as no text
             near = difflib.get_close_matches(value, names, n=1)
             self.wrong(key, f'is "{value}"', f'did you mean "{near[0]}"?' if near else f"use one of {', '.join(names)}")
-            return names[0]
-        return value
+        return names[0]
 
     def number(
         self, key: str, default: Any = _MISSING, *, low: float = -1e18, high: float = 1e18, whole: bool = False

@@ -22,6 +22,7 @@ from devices.settings import Settings
 from meterhall.attend import Attender
 from meterhall.backup import Backups
 from meterhall.forgetting import forget_what_is_old
+from meterhall.logs import set_up_logging
 from meterhall.node import Node, open_node
 from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
@@ -186,23 +187,13 @@ def on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
 
 
-def set_up_logging() -> None:
-    """One line an event on stderr; libraries speak only when something is wrong."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z",
-        stream=sys.stderr,
-    )  # fmt: skip
-    for name in ("uvicorn", "pymodbus", "alembic", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def run_until_stopped(settings: Settings) -> int:
     """Run a configuration until SIGINT or SIGTERM. Returns the exit code."""
-    set_up_logging()
 
     async def main() -> int:
         stop = asyncio.Event()
         on_signals(asyncio.get_running_loop(), stop)
+        set_up_logging(settings.log, [broker.password.reveal() for broker in settings.brokers])
         with open_port(settings.host, settings.port) as sock, open_node(settings) as node:
             for finding in node.findings:
                 log.warning("%s", finding)

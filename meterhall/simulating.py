@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from devices.settings import Settings
-from meterhall.run import FAILED, OK, on_signals, set_up_logging
+from devices.settings import LogSettings, Settings
+from meterhall.logs import set_up_logging
+from meterhall.run import FAILED, OK, on_signals
 from metering.explain import ExplainedError
 from simulators.config import open_bureau
 from simulators.live import run
@@ -18,7 +19,7 @@ from simulators.mqtt_publisher import Publisher
 
 def simulate_until_stopped(settings: Settings, *, truth: Path, seed: int | None = None) -> int:
     """Answer as the simulated devices of a configuration until SIGINT or SIGTERM. Returns the exit code."""
-    set_up_logging()
+    set_up_logging(LogSettings())
     try:
         bureau = open_bureau(settings.folder, truth, seed=seed)
         if not any(device.simulated or getattr(device, "replayed", False) for device in bureau.installation.devices()):
