@@ -268,6 +268,11 @@ class Pipeline:
         """Begin, in a thread of its own."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """There is something new in the spool."""
         self._wake.set()

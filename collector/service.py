@@ -159,6 +159,11 @@ class Collector:
         return self._spool.health(self._pipeline.position)
 
     @property
+    def alive(self) -> bool:
+        """Whether what stores readings runs."""
+        return self._pipeline.alive
+
+    @property
     def note(self) -> str:
         """What is wrong with storing, in words; empty when all is well."""
         return self._pipeline.note

@@ -24,6 +24,7 @@ from meterhall.backup import Backups
 from meterhall.forgetting import forget_what_is_old
 from meterhall.logs import set_up_logging
 from meterhall.node import Node, open_node
+from meterhall.notify import notify, watchdog_period_s
 from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
 from metering.explain import ExplainedError
@@ -62,6 +63,11 @@ class Jobs:
         """Finish what is under way and stop."""
         self._stop.set()
         self._thread.join(30)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def _run(self) -> None:
         attended, forgot = -ATTEND_S, -FORGET_S
@@ -167,8 +173,12 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
         await asyncio.sleep(0.02)
     host, port = sock.getsockname()[:2]
     announce(f"http://{'[' + host + ']' if ':' in host else host}:{port}")
+    notify("READY=1")
+    telling = asyncio.create_task(tell_watchdog(collector, jobs), name="watchdog")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     done, _ = await asyncio.wait({serving, collecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    notify("STOPPING=1")
+    telling.cancel()
     server.should_exit = True
     collecting.cancel()
     results = await asyncio.gather(serving, collecting, return_exceptions=True)
@@ -179,6 +189,15 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
         if isinstance(result, Exception):
             log.error("stopped by a fault", exc_info=result)
     return OK if stopping in done else FAILED
+
+
+async def tell_watchdog(collector: Collector, jobs: Jobs) -> None:
+    """Tell systemd that we are alive, as long as the loop turns and no thread of ours has ended."""
+    period_s = watchdog_period_s()
+    while period_s is not None:
+        if collector.alive and jobs.alive:
+            notify("WATCHDOG=1")
+        await asyncio.sleep(period_s)
 
 
 def on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

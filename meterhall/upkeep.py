@@ -28,6 +28,10 @@ def add_to(app: typer.Typer) -> None:
     quarantine.command("show")(quarantine_show)
     quarantine.command("replay")(quarantine_replay)
     app.add_typer(quarantine, name="quarantine")
+    service = typer.Typer(help="Run it as a service of systemd.", no_args_is_help=True)
+    service.command("install")(service_install)
+    service.command("uninstall")(service_uninstall)
+    app.add_typer(service, name="service")
     broker_app = typer.Typer(help="Look after an MQTT broker.", no_args_is_help=True)
     broker_app.command("check")(broker_check)
     app.add_typer(broker_app, name="broker")
@@ -111,6 +115,45 @@ def restore(
     if found["replaced"]:
         words += f"\nwhat was there is kept in {found['replaced']}"
     _say(words, {"data": str(settings.data), **found}, as_json)
+
+
+UnitFolder = Annotated[Path, typer.Option(help="where units lie")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be written, and write nothing")]
+
+
+def service_install(
+    config: Config,
+    user: Annotated[str, typer.Option(help="who it runs as; never root")] = "meterhall",
+    unit_folder: UnitFolder = Path("/etc/systemd/system"),
+    dry_run: DryRun = False,
+) -> None:
+    """Write a systemd unit, and print what to type."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.service import commands, install, unit_of
+
+    settings = read_or_exit(config)
+    with _explained(False):
+        if dry_run:
+            typer.echo(unit_of(settings, user))
+        else:
+            typer.echo(f"wrote {install(settings, unit_folder, user)}")
+        typer.echo("Next:")
+        for line in commands(settings, user):
+            typer.echo(f"  {line}")
+
+
+def service_uninstall(
+    config: Config, unit_folder: UnitFolder = Path("/etc/systemd/system"), dry_run: DryRun = False
+) -> None:
+    """Remove the systemd unit; data and configuration stay."""
+    from meterhall.service import NAME, removal_commands, uninstall
+
+    with _explained(False):
+        path = unit_folder / NAME if dry_run else uninstall(unit_folder)
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {path}; {config} and its data stay")
+        typer.echo("If it runs:")
+        for line in removal_commands():
+            typer.echo(f"  {line}")
 
 
 Source = Annotated[str, typer.Option(help="only of this source, as in the books")]
