@@ -100,7 +100,7 @@ def run(folder: Path, readings: Readings, points: int) -> tuple[dict[str, np.nda
         )
         result = store.write(batch)
         outcomes += np.bincount(result.outcome, minlength=len(Outcome))
-        for point, first, last in touched(batch, result):
+        for point, first, last in touched(batch, result, np.ones(len(batch.points), bool)):
             deriver.touch(point, first, last)
         if number % 20 == 19:
             deriver.run_once(int(T0 + 400 * 86_400e6))
