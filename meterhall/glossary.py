@@ -39,10 +39,8 @@ def text() -> str:
         "| quantity | unit | kind | possible range | carrier |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| `{q.name}` | {q.unit} | {q.kind} | {q.lowest:g} to {q.highest:g} | {q.carrier} |"
-        for q in QUANTITIES.values()
-    ]
+    for q in QUANTITIES.values():
+        lines.append(f"| `{q.name}` | {q.unit} | {q.kind} | {q.lowest:g} to {q.highest:g} | {q.carrier} |")
     lines += [
         "",
         f"Phases: {', '.join(f'`{phase}`' for phase in Phase)}. Power is positive from the grid into the site, or into a "
