@@ -24,6 +24,7 @@ from api.routes import (
     live,
     places,
     quarantine,
+    reload,
     series,
 )
 from api.services import Services
@@ -41,6 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     quarantine.router,
     ingest.router,
     backups.router,
+    reload.router,
     health.router,
     docs.router,
 )

@@ -311,6 +311,12 @@ class ReplayOut(Model):
     taken: int
 
 
+class ReloadOut(Model):
+    """What a reload changed."""
+
+    changed: list[str] = Field(description="in words; empty where the configuration is the same")
+
+
 class BackupOut(Model):
     """A backup: a folder of that name in `backups/` of the data folder, whole when its state is done."""
 

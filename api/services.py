@@ -179,6 +179,7 @@ class Services:
     open_reading : reading needs no token (only when bound to loopback)
     allowed_hosts : names a Host header may carry, without port
     simulated : the data is simulated or replayed, and every page says so
+    reload : takes the configuration as it is on disk now; returns what is different. None where that is not possible
     backups : makes backups; None where nothing can be backed up
     working_day : of a site's country and a local date ("2026-11-24"): is it a working day? None: Monday to Friday
     """
@@ -198,6 +199,7 @@ class Services:
     simulated: bool = False
     working_day: Callable[[str, str], bool] | None = None
     backups: Backups | None = None
+    reload: Callable[[], Sequence[str]] | None = None
     limits: Limits = field(default_factory=Limits)
     version: str = "0.1.0"
     known: KnownMeasures = field(default_factory=KnownMeasures, repr=False, compare=False)

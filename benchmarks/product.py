@@ -29,9 +29,11 @@ from typing import Any
 import numpy as np
 
 from collector.service import Collector
+from meterhall.collecting import calendars
 from meterhall.configuring import read_settings
+from meterhall.jobs import Jobs
 from meterhall.node import Node, open_node
-from meterhall.run import Jobs, calendars, on_signals
+from meterhall.run import on_signals
 from metering.clock import now_us, to_us
 from storage.store import StoreUnavailable
 

@@ -129,7 +129,10 @@ class Collector:
         door = asyncio.create_task(self._intake.run(), name="intake")
         sources = [asyncio.create_task(each.run(), name="source") for each in (*self._lines, *self._brokers)]
         try:
-            await asyncio.gather(door, *sources)
+            # Not `gather`: when we are cancelled it would cancel the door too, which has to spool what is here.
+            done, _ = await asyncio.wait({door, *sources}, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
             for broker in self._brokers:
                 broker.pause()

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(backup)
     app.command()(restore)
+    app.command("reload")(reload_)
     app.command()(doctor)
     quarantine = typer.Typer(help="Look at rejected payloads, and try them again.", no_args_is_help=True)
     quarantine.command("list")(quarantine_list)
@@ -227,6 +228,17 @@ def broker_check(
         program = find_mosquitto()
         known = parse_version(version) if version else installed_version(program) if program else None
         _report(check_broker(file, known), as_json)
+
+
+def reload_(config: Config, as_json: AsJson = False) -> None:
+    """Let the running Meterhall take the configuration as it is on disk now: all of it, or nothing."""
+    from meterhall.configuring import read_or_exit
+    from meterhall.running import ask
+
+    settings = read_or_exit(config)
+    with _explained(as_json):
+        changed = ask(settings, "POST", "/api/v1/reload")["changed"]
+    _say("reloaded: " + (", ".join(changed) or "nothing is different"), {"changed": changed}, as_json)
 
 
 def doctor(config: Config, as_json: AsJson = False) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api import schemas
 from api.asking import refusals
 from api.deps import ADMIN, READ, TheServices
-from api.errors import Busy
+from api.errors import Busy, Refused
 from api.services import BackupState
 from metering.explain import ExplainedError
 
@@ -35,7 +35,7 @@ def list_backups(services: TheServices) -> list[schemas.BackupOut]:
 def start_backup(services: TheServices) -> schemas.BackupOut:
     """Begin a backup; follow it by its name in the list. `meterhall backup` does both, and takes it to its place."""
     if services.backups is None:
-        raise ExplainedError("backup", "cannot be made here", "ask where the data folder is")
+        raise Refused("backup", "cannot be made here", "ask where the data folder is")
     try:
         return _shown(services.backups.start())
     except ExplainedError as refusal:

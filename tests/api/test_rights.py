@@ -11,6 +11,7 @@ CHANGING = {
     ("POST", "/api/v1/ingest"): "write:ingest",
     ("POST", "/api/v1/quarantine/replay"): "admin",
     ("POST", "/api/v1/backups"): "admin",
+    ("POST", "/api/v1/reload"): "admin",
 }
 PUBLIC = {"/health/live"}
 
