@@ -43,8 +43,8 @@ def text() -> str:
         lines.append(f"| `{q.name}` | {q.unit} | {q.kind} | {q.lowest:g} to {q.highest:g} | {q.carrier} |")
     lines += [
         "",
-        f"Phases: {', '.join(f'`{phase}`' for phase in Phase)}. Power is positive from the grid into the site, or into a "
-        "load. Counters are two, import and export, and never negative. Battery power is positive into the battery.",
+        f"Phases: {', '.join(f'`{phase}`' for phase in Phase)}. Power is positive from the grid into the site, or into "
+        "a load. Counters are two, import and export, and never negative. Battery power is positive into the battery.",
         "",
         "## Quality",
         "",
