@@ -40,6 +40,7 @@ FRESH_DAYS = 3  # read anew each time, for late data
 VEHICLE_SILENT_US = DAY_US  # a parked vehicle sleeps
 DEAD_LEAST_US = 2 * MINUTE_US
 LONG_AGO_US = HOUR_US
+NEVER_ANSWERED = 2  # time-outs of a unit that has said nothing since we began to ask
 ABOVE_RATED, ABOVE_RATED_QUARTERS = 1.1, 2
 FINDING_DAYS = 7
 RESET_CODES = ("counter.reset", "counter.step_back", "counter.jump")
@@ -141,10 +142,11 @@ class Attender:
         cadence = np.array([_cadence(device) for device in devices], np.int64)
         silent = silent_since(latest, cadence, now, self.started_at)
         dead = {
-            unit.device: (unit.offline_since, line.state != "broken")
+            unit.device: (unit.offline_since or now, line.state != "broken")
             for line in lines
             for unit in line.units
-            if unit.offline_since is not None and (unit.breaker != "closed" or unit.state == "broken")
+            if (unit.offline_since is not None and (unit.breaker != "closed" or unit.state == "broken"))
+            or (unit.good == 0 and unit.errors.get("timeout", 0) >= NEVER_ANSWERED)
         }
         down = np.array(
             [device.id in dead and _is_down(*dead[device.id], now, heard.get(device.id, now)) for device in devices]

@@ -22,7 +22,8 @@ log = logging.getLogger("meterhall")
 DERIVE_S = 5.0
 REST = 9.0  # times as long as they took the background jobs rest: they get at most a tenth of the time
 LONGEST_REST_S = 60.0
-ATTEND_S = 20.0
+ATTEND_S = 15.0
+SETTLING_S = 90.0
 FORGET_S = 6 * 3600.0
 
 
@@ -52,7 +53,7 @@ class Jobs:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        attended, forgot = -ATTEND_S, -FORGET_S
+        attended, forgot, began = -ATTEND_S, -FORGET_S, time.monotonic()
         while True:
             begun = time.monotonic()
             self._try(lambda: self._node.deriver.run_once(now_us()), "intervals are derived again later")
@@ -62,7 +63,10 @@ class Jobs:
             if time.monotonic() - forgot >= FORGET_S:
                 forgot = time.monotonic()
                 self._try(lambda: forget_what_is_old(self._node, now_us()), "old readings are deleted later")
-            if self._stop.wait(min(max(DERIVE_S, REST * (time.monotonic() - begun)), LONGEST_REST_S)):
+            rest = min(max(DERIVE_S, REST * (time.monotonic() - begun)), LONGEST_REST_S)
+            if time.monotonic() - began < SETTLING_S:
+                rest = DERIVE_S  # who has just started it wants to see what is wrong
+            if self._stop.wait(rest):
                 return
 
     def _attend(self) -> None:
