@@ -178,7 +178,11 @@ async def run(config: Path, *, jobs: bool) -> None:
 
         def listen() -> None:
             for line in sys.stdin:
-                print(json.dumps(watch.answer(line)), flush=True)
+                try:
+                    said = watch.answer(line)
+                except Exception as error:  # to be said by who asked
+                    said = {"mistake": f"{line.strip()}: {error!r}"}
+                print(json.dumps(said), flush=True)
 
         threading.Thread(target=listen, name="questions", daemon=True).start()
         collecting = asyncio.create_task(collector.run())

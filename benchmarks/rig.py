@@ -121,6 +121,8 @@ class Product:
         if not line:
             raise RuntimeError(f"the product has ended with {self._process.wait()}")
         found: dict[str, Any] = json.loads(line)
+        if "mistake" in found:
+            raise RuntimeError(found["mistake"])
         return found
 
     def ask(self, question: str) -> dict[str, Any]:
@@ -138,7 +140,11 @@ class Product:
         """End it in good order."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(30)
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def __enter__(self) -> Product:
         return self
@@ -226,7 +232,7 @@ def publish(port: int, rate: int, seconds: float, tick: int = 1_000_000) -> int:
     out, beat = Publishing(port, f"publisher-{os.getpid()}"), 0.01
     begin, meter = time.monotonic(), 0
     while (now := time.monotonic() - begin) < seconds:
-        due = min(int(now * rate) - out.sent, max(1, int(rate * 0.1)))
+        due = min(int(now * rate) - out.sent, METERS)  # no meter twice with one stamp
         if due > 0:
             at_ms, some = time.time_ns() // 1_000_000, []
             for _ in range(due):
