@@ -10,7 +10,7 @@ from analytics.anomaly.habits import Habits
 from analytics.anomaly.incident import Kind
 from analytics.anomaly.watch import Hour
 
-SHIFTS = (-1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6, -8, 8, -10, 10, 12)
+SHIFTS = tuple(shift for size in range(1, 13) for shift in (-size, size))
 SHIFT_EXPLAINS = 0.4  # of the squares is left at most, once the clock is put right
 STRANGE = 0.45  # correlation with its own pattern below which the pattern is not its own
 NIGHT_LEADS = 1.6  # the night's rise over the day's

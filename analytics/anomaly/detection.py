@@ -58,7 +58,7 @@ def detect(
     start, rows, expected, scale = judged(learnt, time, value, temperature, calendar)
     for row in zip(start, rows, expected, scale, strict=True):
         for incident in detector.push(*row):
-            told[_cause(incident)] = incident
+            told[incident.key] = incident
     found = sorted(told.values(), key=lambda i: (i.start, i.detected))
     return [i for i in found if not _known(i, remarks)]
 
@@ -96,11 +96,6 @@ def after_feedback(habits: Habits, remarks: Iterable[Remark]) -> Habits:
     fields = {name: getattr(habits, name) for name in habits.__slots__}
     fields["limits"] = habits.limits._replace(**{name: limits[name] * raised[name] for name in limits})
     return Habits(**fields)
-
-
-def _cause(incident: Incident) -> tuple[str, int]:
-    use = incident.kind in ("clock_shift", "swap", "night_load", "step_up", "step_down", "high_use", "low_use")
-    return ("use" if use else incident.kind, incident.detected)
 
 
 def _known(incident: Incident, remarks: Iterable[Remark]) -> bool:

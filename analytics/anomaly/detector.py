@@ -10,7 +10,7 @@ from typing import Any
 from analytics.anomaly.cause import cause, onset
 from analytics.anomaly.habits import Habits
 from analytics.anomaly.incident import Incident, Kind, words
-from analytics.anomaly.readings import Readings
+from analytics.anomaly.readings import GOOD, Readings
 from analytics.anomaly.watch import Hour, Score, Watch
 from analytics.baseline.conditions import local_clock
 from metering.clock import HOUR_US
@@ -19,11 +19,19 @@ QUIET_HOURS = 12  # an incident of use is over when no hour has carried it for s
 CALM = 0.8  # and no score lies above this share of its threshold
 ABOVE_ALL = 1.25  # times the largest reading: a spike, whatever the usual scatter
 LEAK_ABOVE = 1.5  # times the largest 24 h minimum of the baseline period
+LEAK_HOURS = 30  # a flow that stays the same for longer is a stuck meter
 BURST_ABOVE = 1.3  # times the largest 3 h minimum
 LOOKS_BACK = 12  # hours by which a 24 h mean is late
 REVIEW_HOURS = 12  # the cause is looked at again so often
 SPIKE_HOURS = 2
+BESIDE = 0.5  # an hour beside a spike stands out by less than this share of it
 FLOW_BEYOND = 1.8  # people draw water irregularly: only what stands out by so much is told, minimum flow tells the rest
+
+
+UP_OR_DOWN: dict[Kind, tuple[Kind, Kind]] = {
+    "step_up": ("step_up", "step_down"), "step_down": ("step_up", "step_down"),
+    "high_use": ("high_use", "low_use"), "low_use": ("high_use", "low_use"),
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -61,6 +69,7 @@ class Detector:
         self._readings = Readings(habits)
         self._open: dict[str, _Open] = {}
         self._recent: list[float] = []
+        self._waiting: _Open | None = None
 
     def push(self, start: int, value: float, expected: float = nan, scale: float = 1.0) -> list[Incident]:
         """Judge the next hour; incidents that began, changed or ended with it.
@@ -87,12 +96,21 @@ class Detector:
     def _hour(self, start: int, value: float, expected: float, scale: float) -> list[Incident]:
         day, hour = local_clock(self.zone, start)
         verdict = self._readings.push(value, expected, scale)
+        if self.flow and verdict.kind == "stuck" and verdict.hours <= LEAK_HOURS:
+            verdict = GOOD  # a leak through the night reads the same, hour after hour
         error = value - expected if verdict.good else nan
         least = self.habits.scale_least
         h = Hour(start, day, hour, value, expected, scale if scale > least else max(least, 1e-12), error)
         score = self._watch.push(h)
         open_ = self._open
-        if verdict.kind is None and score.spike < self.habits.limits.spike and not open_ and not self.flow:
+        if (
+            verdict.kind is None
+            and score.spike < self.habits.limits.spike
+            and not open_
+            and not self.flow
+            and self._waiting is None
+            and not value > ABOVE_ALL * self.habits.largest
+        ):
             limits = self.habits.limits
             if (
                 -limits.day < score.day < limits.day
@@ -134,22 +152,24 @@ class Detector:
             limit *= FLOW_BEYOND
         above_all = above_all and not self.flow
         stands = score.spike > limit or above_all or (far and "unit" not in self._open)
-        known = self._open.get("spike")
-        if known is not None and (not stands or h.start - known.start >= SPIKE_HOURS):
-            self._close("spike", out)
-            known = None
-            if stands:
-                return
-        if stands and known is None:
+        waits = self._waiting
+        if waits is not None and (not stands or h.start - waits.start >= SPIKE_HOURS):
+            self._waiting = None
+            beside = h.error if h.error == h.error else 0.0
+            if not stands and beside < BESIDE * waits.size:  # single, as it has gone again; what stays is no spike
+                waits.detected = h.start + 1
+                waits.last, waits.hours = h.start - 1, h.start - waits.start
+                out.append(self._told(waits, h.start))
+            return
+        if stands and waits is None:
             past = self._watch.past
             before = past[-2] if len(past) > 1 else h
-            if before.error == before.error and before.error / before.scale > limit:
-                return  # not a single reading
+            if before.error == before.error and before.error > BESIDE * h.error:
+                return
             usual = h.expected if h.expected == h.expected else self.habits.typical
             made = _Open("spike", h.start, h.start + 1, h.start, size=h.value - usual, hours=1, confidence=0.9)
             made.figures = {"value": h.value, "expected": usual, "threshold": limit}
-            self._open["spike"] = made
-            out.append(self._told(made, None))
+            self._waiting = made
 
     def _flow(self, h: Hour, good: bool, out: list[Incident]) -> None:
         recent = self._recent
@@ -201,13 +221,15 @@ class Detector:
         if known.kind in ("swap", "clock_shift"):
             carried = score.shape > 0.9 * limits.shape
         elif known.kind == "night_load":
-            carried = max(score.night / limits.night, score.nights / limits.nights) > 0.6
+            night = self.habits.night
+            over = night[h.hour] and not night[(h.hour + 1) % 24]
+            carried = over and max(score.night / limits.night, score.nights / limits.nights) > 0.6
         else:
             carried = score.day * self.habits.scale_day * known.rate > 0.5 * known.rate * known.rate
         if carried:
-            known.last = max(known.last, h.start - LOOKS_BACK)
+            known.last = max(known.last, h.start - (0 if known.kind == "night_load" else LOOKS_BACK))
         known.confidence = max(known.confidence, _confidence(beyond))
-        if h.start - known.reviewed >= REVIEW_HOURS and beyond >= 0.8:
+        if carried and h.start - known.reviewed >= REVIEW_HOURS and beyond >= CALM:
             self._review(known, h, score, out)
         calm = max(abs(score.day) / limits.day, abs(score.days) / limits.days, score.shape / limits.shape,
                    score.night / limits.night, score.nights / limits.nights) < CALM  # fmt: skip
@@ -245,7 +267,7 @@ class Detector:
             return
         found = cause(self.habits, past[-48:], self._watch.level, h.start - known.start + 1, score.shape)
         if found.kind != known.kind or abs(found.rate - known.rate) > 0.2 * abs(known.rate):
-            if known.kind in ("swap", "clock_shift") and found.kind in ("high_use", "low_use"):
+            if known.kind in ("swap", "clock_shift") and found.kind in UP_OR_DOWN:
                 return
             known.kind, known.rate = found.kind, found.rate
             self._figures(known, found.shift, score, past)
@@ -268,6 +290,11 @@ class Detector:
     def _told(self, known: _Open, end: int | None) -> Incident:
         data = known.kind in ("gap", "stuck", "spike", "unit", "negative", "clock_shift", "swap")
         size = 0.0 if data and known.kind != "spike" else known.size
+        if known.kind in UP_OR_DOWN and known.size * (known.rate or 1.0) < 0:  # what it came to, not what it began as
+            known.rate = known.size / max(known.hours, 1)
+            known.figures["share"] = known.rate / known.figures["usual"] if known.figures.get("usual") else 0.0
+        if known.kind in UP_OR_DOWN:
+            known.kind = UP_OR_DOWN[known.kind][known.size < 0]
         figures = {"usual": 0.0, "hours": known.hours, "value": 0.0, "share": 0.0, "expected": 0.0, **known.figures}
         text = words(known.kind, self.zone, known.start * HOUR_US, self.unit, rate=known.rate, size=size, **{
             k: v for k, v in figures.items() if k not in ("scores", "limits", "level")
@@ -275,7 +302,8 @@ class Detector:
         return Incident(
             known.kind, known.start * HOUR_US, None if end is None else end * HOUR_US, known.detected * HOUR_US, size,
             known.rate, self.unit, known.confidence, text,
-            None if self.price is None or data else size * self.price, dict(known.figures),
+            None if self.price is None or data else size * self.price,
+            {k: None if v != v else v for k, v in known.figures.items()},
         )  # fmt: skip
 
     @property

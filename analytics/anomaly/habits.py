@@ -125,8 +125,9 @@ def night_hours(hour: I64, value: F64, length: int = 6) -> tuple[bool, ...]:
     count = np.maximum(np.bincount(hour[known], minlength=24), 1)
     mean = np.bincount(hour[known], value[known], 24) / count
     total = [float(sum(mean[(h + k) % 24] for k in range(length))) for h in range(24)]
-    # between equals the hours after midnight
-    best = min(range(24), key=lambda h: (round(total[h], 9), (h - 23) % 24))
+    # of windows that are as good as the best, the one nearest to midnight to six
+    near = min(total) + 0.04 * length * float(mean.max() - mean.min())
+    best = min((h for h in range(24) if total[h] <= near), key=lambda h: (min(h, 24 - h), h))
     return tuple((h - best) % 24 < length for h in range(24))
 
 

@@ -14,6 +14,9 @@ Kind = Literal[
     "high_use", "low_use", "leak", "burst",
 ]  # fmt: skip
 DATA_KINDS: frozenset[Kind] = frozenset({"gap", "stuck", "spike", "unit", "negative", "clock_shift", "swap"})
+USE_KINDS: frozenset[Kind] = frozenset({
+    "clock_shift", "swap", "night_load", "step_up", "step_down", "high_use", "low_use"
+})  # fmt: skip
 Feedback = Literal["confirmed", "false_alarm", "planned"]
 
 
@@ -42,6 +45,11 @@ class Incident:
     text: Name
     cost: float | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What stays the same while an incident is told again with its end, or with a likelier kind."""
+        return ("use" if self.kind in USE_KINDS else self.kind, self.detected)
 
     @property
     def about_data(self) -> bool:

@@ -11,8 +11,8 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 LEVELS = 3
 ALPHA = 0.10
-WIDEN = 1.08  # a year further on, errors are larger than in held-out months of the same year,
-DRIFT = 0.03  # and buildings drift by this share of what they use above their lowest (five buildings, three years)
+WIDEN = 1.03  # a year further on, errors are larger than in held-out months of the same year,
+DRIFT = 0.02  # and buildings drift by this share of what they use above their lowest (five buildings, three years)
 
 
 class Band(NamedTuple):

@@ -34,7 +34,7 @@ class Growth:
     ridge: float = 5.0
     components: int = 4
     share: float = 0.4
-    thresholds: int = 16
+    thresholds: int = 24
     fewest: int = 4
 
 

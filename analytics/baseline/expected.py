@@ -98,6 +98,7 @@ def predict(
         clock = np.zeros(len(start), np.int64)
         length = interval_days(start, model.kind)
     low, high, scale = bands.around(model.band, clock, value)
+    low = np.maximum(low, np.minimum(model.lowest - model.band.least, value))  # the meter was never lower
     rows = (value * length * 1000.0, low * length, high * length, scale * length)
     amount = np.rint(rows[0]).astype(np.int64)
     return Expected(

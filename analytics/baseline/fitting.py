@@ -21,7 +21,7 @@ from metering.explain import Finding
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 FOLDS = 4
-FAR = 6.0  # robust deviations: a value further out pulls no more than one there
+FAR = 12.0  # robust deviations: a value further out pulls no more than one there
 LIMITS: dict[Kind, tuple[float, float]] = {
     "hourly": (0.30, 0.10), "daily": (0.30, 0.10), "monthly": (0.15, 0.05), "none": (0.0, 0.0),
 }  # fmt: skip
@@ -145,7 +145,7 @@ def _hourly(
     p = int(np.sum(fitted.members.temperature.level != 0)) + len(fitted.members.temperature.slope)
     quality = _quality("hourly", value[known], inside[known], held[known], p, min(known.sum() / span, 1.0), cover)
     findings += _judged(quality, "hourly")
-    findings += _changes(c, value - held, known, float(np.mean(value[known])), unit)
+    findings += _changes(c, value - first.held_out, known, float(np.mean(value[known])), unit)
     weeks = bands.weekly((c.hours.day[known] + 3) // 7, (value - held)[known])
     model = BaselineModel(
         "hourly", zone, unit, int(k.start[0]) * HOUR_US, (int(k.start[-1]) + 1) * HOUR_US, quality, tuple(findings),

@@ -13,10 +13,10 @@ from analytics.baseline.conditions import DAY_FEATURES, Conditions
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 MEMBERS = ("profile", "temperature", "temperature_boosted", "profile_boosted", "degree_days")
-PRIOR = np.array([0.0, 0.25, 0.3, 0.35, 0.1])
+PRIOR = np.array([0.0, 0.15, 0.3, 0.5, 0.05])
 PRIOR_LED = np.array([0.0, 0.35, 0.25, 0.0, 0.4])
 PRIOR_PLAIN = np.array([0.2, 0.6, 0.0, 0.0, 0.2])
-PRIOR_WEIGHT = 0.15  # of the mean square error of the best member
+PRIOR_WEIGHT = 0.4  # of the mean square error of the best member
 DAY_WEIGHT = 1.0  # an error of the day's mean weighs as much as that of the hour
 MEMORIES = (0.0, 0.35, 0.7)
 WEATHER_LED = 0.4  # less than this of the days' squares is left once the temperature is known
