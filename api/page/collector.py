@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
+from api.disk import disk_of
 from api.page.numbers import count, typeset
 from api.page.view import Clause, View, line_name, source_name
 from metering.health import LineHealth, UnitHealth
@@ -17,12 +17,13 @@ BOOKS = {
 }
 QUARANTINE_ROWS = 20
 PAYLOAD_CHARS = 600
+LONG_DAYS = 3650
 
 
 def collector(view: View) -> dict[str, Any]:
     """What `collector.html` shows."""
     services, words = view.services, view.words
-    disk = disk_of(view)
+    disk = disk_rows(view)
     if services.collector is None:
         return {"state": "empty", "sentence": [Clause(words("collector.none"))], "disk": disk}
     snapshot = services.collector.books()
@@ -161,22 +162,32 @@ def spool_of(view: View) -> list[tuple[str, str]]:
     return rows
 
 
-def disk_of(view: View) -> list[tuple[str, str]]:
+def disk_rows(view: View) -> list[tuple[str, str]]:
     """The disk and the store in words."""
-    words, folder = view.words, view.services.data_folder
+    words, statistics = view.words, view.services.store.statistics()
     rows: list[tuple[str, str]] = []
     try:
-        usage = shutil.disk_usage(folder)
-        free = words("disk.free_text", free=typeset(usage.free, "byte"), share=view.share(usage.free / usage.total))
-        rows.append((words("disk.free"), free))
+        disk = disk_of(view.services.data_folder, statistics)
     except OSError:
         rows.append((words("disk.free"), words("disk.unknown")))
-    statistics = view.services.store.statistics()
+    else:
+        share = view.share(disk.free_bytes / disk.total_bytes)
+        rows.append((words("disk.free"), words("disk.free_text", free=typeset(disk.free_bytes, "byte"), share=share)))
+        rows.append((words("disk.lasts"), lasting(view, disk.days_until_full)))
+        if disk.forgotten:
+            rows.append((words("disk.forgotten"), count(disk.forgotten)))
     if "rows" in statistics:
         rows.append((words("disk.rows"), count(int(statistics["rows"]))))
     if "bytes" in statistics:
         rows.append((words("disk.store"), str(typeset(float(statistics["bytes"]), "byte"))))
     return rows
+
+
+def lasting(view: View, days: float | None) -> str:
+    """How long the disk lasts, in words."""
+    if days is None:
+        return view.words("disk.unknown")
+    return view.words("disk.lasts_long") if days > LONG_DAYS else view.words("disk.lasts_days", days=count(int(days)))
 
 
 def quarantine_of(view: View) -> list[dict[str, Any]]:
