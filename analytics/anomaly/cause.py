@@ -13,6 +13,7 @@ from analytics.anomaly.watch import Hour
 SHIFTS = tuple(shift for size in range(1, 13) for shift in (-size, size))
 SHIFT_EXPLAINS = 0.4  # of the squares is left at most, once the clock is put right
 STRANGE = 0.45  # correlation with its own pattern below which the pattern is not its own
+ITS_OWN = 0.7  # correlation above which it is
 NIGHT_LEADS = 1.6  # the night's rise over the day's
 
 
@@ -53,6 +54,11 @@ def cause(habits: Habits, past: Sequence[Hour], level: float, lasting_hours: int
     if lasting_hours >= 36:
         return Cause("step_up" if rate > 0 else "step_down", rate)
     return Cause("high_use" if rate > 0 else "low_use", rate)
+
+
+def follows_itself(past: Sequence[Hour]) -> bool:
+    """Does the meter, at whatever height, still follow its own pattern?"""
+    return own_pattern([h for h in past if h.error == h.error] or past)[0] > ITS_OWN
 
 
 def own_pattern(seen: Sequence[Hour]) -> tuple[float, float]:

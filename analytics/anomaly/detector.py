@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
-from analytics.anomaly.cause import cause, onset
+from analytics.anomaly.cause import cause, follows_itself, onset
 from analytics.anomaly.habits import Habits
 from analytics.anomaly.incident import Incident, Kind, words
 from analytics.anomaly.readings import GOOD, Readings
@@ -267,7 +267,9 @@ class Detector:
             return
         found = cause(self.habits, past[-48:], self._watch.level, h.start - known.start + 1, score.shape)
         if found.kind != known.kind or abs(found.rate - known.rate) > 0.2 * abs(known.rate):
-            if known.kind in ("swap", "clock_shift") and found.kind in UP_OR_DOWN:
+            if known.kind == "clock_shift" and found.kind in UP_OR_DOWN:
+                return
+            if known.kind == "swap" and found.kind != "clock_shift" and not follows_itself(past[-48:]):
                 return
             known.kind, known.rate = found.kind, found.rate
             self._figures(known, found.shift, score, past)
