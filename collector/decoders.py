@@ -12,7 +12,7 @@ from collector.pipeline import DecoderKey, Named
 from collector.points import PointTable
 from devices.blocks import Block, block_key, plan_blocks
 from devices.codec import BlockDecoder
-from devices.payload.decoding import compile_payload
+from devices.payload.decoding import Learned, compile_payload
 from devices.payload.profile import PayloadProfile, load_mqtt_profile, mqtt_profiles
 from devices.registers import DeviceProfile, modbus_profile, modbus_profiles
 from devices.settings import Settings
@@ -53,9 +53,11 @@ def build_decoders(settings: Settings) -> Decoders:
     folder = settings.folder / OWN_PROFILES
     mqtt = mqtt_profiles(folder)
     read = cache(load_mqtt_profile)  # a thousand devices of one kind share its profile
+    learned: dict[str, Learned] = {}
     for device in settings.installation.devices():
         if device.connection.startswith("mqtt://"):
-            _add_mqtt(out, device, read(mqtt[device.profile]), settings)
+            shared = learned.setdefault(device.profile, {})
+            _add_mqtt(out, device, read(mqtt[device.profile]), shared, settings)
         else:
             _add_modbus(out, device, modbus_profile(device.profile, folder))
     out.named[Wire.INGEST, "", ingest.KEY] = Named(ingest.BatchDecoder(out.points), 0)
@@ -76,7 +78,7 @@ def _add(out: Decoders, key: DecoderKey, device: Device, named: Named) -> None:
     out.device_of[key] = device.id
 
 
-def _add_mqtt(out: Decoders, device: Device, profile: PayloadProfile, settings: Settings) -> None:
+def _add_mqtt(out: Decoders, device: Device, profile: PayloadProfile, learned: Learned, settings: Settings) -> None:
     broker, base = broker_and_topic(device.connection)
     decoders = compile_payload(
         profile,
@@ -84,6 +86,7 @@ def _add_mqtt(out: Decoders, device: Device, profile: PayloadProfile, settings: 
         timezone=settings.installation.timezone_of(device.id),
         position=isinstance(device, Vehicle) and device.position,
         max_bytes=settings.limits.payload_bytes,
+        learned=learned,
     )
     first = None
     for topic, decoder in decoders.items():

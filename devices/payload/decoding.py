@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_BARE = 256  # bytes of a bare value
 MAX_FAST = 4096  # bytes of a document that is not always read with care
-MAX_SKELETONS = 32  # of one topic
+MAX_SKELETONS = 32  # that one topic may add to what is learned
 DIGITS = b"0123456789.+-"
 
 _PLAIN_NUMBER = re.compile(rb"-?\d{1,15}(?:\.\d{1,15})?")
@@ -41,6 +41,9 @@ Slots = tuple[tuple[str, str], ...]
 
 
 Scaling = tuple[int, float, float, float, float, float]  # slot, numerator, denominator, shift, lowest, highest
+
+
+Learned = dict[tuple[str, bool], tuple[dict[bytes, Any], dict[bytes, Any]]]  # (topic, position) -> skeletons, plans
 
 
 class Rule(NamedTuple):
@@ -86,6 +89,7 @@ def compile_payload(
     position: bool,
     max_bytes: int = MAX_BYTES,
     ahead_us: int = AHEAD_US,
+    learned: Learned | None = None,
 ) -> dict[str, TopicDecoder]:
     """A decoder for each exact topic of one device.
 
@@ -99,6 +103,7 @@ def compile_payload(
     base_topic : what stands for `{base}`, from the device's connection
     timezone : IANA, for times without offset
     ahead_us : how far a device's time may lie in the future [us]
+    learned : what decoders of this profile share: each gives and takes; None: nothing is shared
     """
     kept = [field for field in profile.fields if position or field.quantity not in POSITION]
     slots = tuple(dict.fromkeys((field.quantity, field.phase) for field in kept))
@@ -113,7 +118,10 @@ def compile_payload(
             kind = BareDecoder
         elif rules and _is_flat(topic, rules):
             kind = FlatDecoder
-        decoders[topic.topic.replace(BASE, base_topic)] = kind(profile.label, slots, topic, rules, time_of, max_bytes)
+        decoder = kind(profile.label, slots, topic, rules, time_of, max_bytes)
+        if learned is not None and isinstance(decoder, DocumentDecoder):
+            decoder.share(*learned.setdefault((topic.topic, position), ({}, {})))
+        decoders[topic.topic.replace(BASE, base_topic)] = decoder
     return decoders
 
 
@@ -269,6 +277,12 @@ class DocumentDecoder(TopicDecoder):
     ) -> None:
         super().__init__(profile, slots, topic, rules, time_of, max_bytes)
         self._skeletons: dict[bytes, tuple[Rule, ...]] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._taught = 0
+
+    def share(self, skeletons: dict[bytes, tuple[Rule, ...]], plans: dict[bytes, Plan]) -> None:
+        """Learn together with other decoders of the same profile, topic and kept fields."""
+        self._skeletons, self._plans = skeletons, plans
 
     def decode(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         """See `TopicDecoder.decode`."""
@@ -283,7 +297,9 @@ class DocumentDecoder(TopicDecoder):
     def _careful(self, payload: bytes, received_at: int, retained: bool) -> Decoded:
         document = read_json(payload, self._max_bytes)
         skeleton = payload.translate(None, DIGITS)
-        if len(self._skeletons) < MAX_SKELETONS and len(payload) <= MAX_FAST and _is_typical(skeleton, document):
+        known = skeleton in self._skeletons or self._taught >= MAX_SKELETONS or len(payload) > MAX_FAST
+        if not known and _is_typical(skeleton, document):
+            self._taught += 1
             likely = tuple(rule for rule in self._rules if _may_find(rule.field, _without_digits(document)))
             self._skeletons[skeleton] = likely
             self._learn(skeleton, document, likely)
@@ -347,18 +363,6 @@ class Plan(NamedTuple):
 
 class FlatDecoder(DocumentDecoder):
     """Plain numbers at plain keys."""
-
-    def __init__(
-        self,
-        profile: str,
-        slots: Slots,
-        topic: TopicRule,
-        rules: tuple[Rule, ...],
-        time_of: TimeOf | None,
-        max_bytes: int,
-    ) -> None:
-        super().__init__(profile, slots, topic, rules, time_of, max_bytes)
-        self._plans: dict[bytes, Plan] = {}
 
     def glance(self, payload: bytes, received_at: int) -> Glance | None:
         """See `TopicDecoder.glance`."""
