@@ -11,6 +11,7 @@ from analytics.anomaly.detection import detect, judged
 from analytics.anomaly.detector import Detector
 from analytics.anomaly.incident import Incident
 from analytics.anomaly.learning import learn
+from analytics.baseline.expected import predict
 from benchmarks.analytics import rivals
 from benchmarks.analytics.faults import HOUR, Found, inject
 from benchmarks.analytics.series import ZONE, Meter, bank_holidays, meters
@@ -26,6 +27,8 @@ class Result:
     meters: dict[str, Found]
     batch_ms: float
     reading_us: float
+    alone_us: float = 0.0  # with a prediction for each reading by itself
+    ahead_us: float = 0.0  # with a prediction for each day at once
 
 
 def flags(incidents: list[Incident], clean: Meter) -> list[tuple[np.datetime64, str]]:
@@ -70,6 +73,8 @@ def measure(seeds: int) -> Result:
                 for name, rule in (("3-sigma", rivals.three_sigma), ("fixed limit", rivals.fixed_limit)):
                     result.rivals[name].add(faults, [(t, "") for t in bad.time[rule(train, bad) & ~natural]], 12)
             result.reading_us = _streaming(learnt, test, calendar)
+            result.alone_us = result.reading_us + _predicting(learnt, test, calendar, 1)
+            result.ahead_us = result.reading_us + _predicting(learnt, test, calendar, 24)
     result.batch_ms = float(np.median(took)) * 1e3
     for seed in range(max(3 * seeds, 6)):
         home = household(seed)
@@ -87,3 +92,12 @@ def _streaming(learnt, test: Meter, calendar) -> float:
     for row in rows:
         detector.push(*row)
     return (time.process_time() - began) / len(rows) * 1e6
+
+
+def _predicting(learnt, test: Meter, calendar, at_once: int) -> float:
+    """Mean time to predict an hour, so many at once, with the three days before [us]."""
+    began = time.process_time()
+    for k in range(40):
+        hours = slice(k * 24, k * 24 + 72 + at_once)
+        predict(learnt.model, test.time[hours], test.temperature[hours], calendar=calendar)
+    return (time.process_time() - began) / 40 / at_once * 1e6
