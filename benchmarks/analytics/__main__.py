@@ -140,8 +140,8 @@ def main() -> None:
               600 / rate >= 3000)  # fmt: skip
     print_anomalies(table, anomalies.measure(1 if asked.quick else 3))
     print_medians(rows)
-    print(f"\nratios: below 1 is better than the rival; fitted on one year, judged on the next. These meters were developed on:\n"
-          f"thresholds and priors were chosen with them in view, so other buildings may do worse; "
+    print(f"\nratios: below 1 is better than the rival; fitted on one year, judged on the next.\n"
+          f"These meters were developed on: thresholds and priors were chosen with them in view; others may do worse; "
           f"{time.monotonic() - began:.0f} s")  # fmt: skip
     if table.missed:
         print("missed: " + "; ".join(name.strip() for name in table.missed))
