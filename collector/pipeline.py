@@ -8,6 +8,7 @@ any moment repeats work but never loses or doubles a reading.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -45,6 +46,11 @@ PACE_S = 0.2  # from one transaction's begin to the next one's, while fewer than
 FULL_PACE = 5000
 CHECKPOINT_S = 60.0
 POISON_DEATHS = 2  # one by one, after the first in a batch: three in all
+
+
+class WentBack(Exception):
+    """The store was mended and is at another position: the spool is read from there."""
+
 
 Group = tuple[Position, list[Record]]  # the position after it, and its records
 Touched = list[tuple[Point, int, int]]
@@ -323,7 +329,8 @@ class Pipeline:
             at = after
         if careful:
             self._marker.decoded()
-        self._commit(columns, end)
+        with contextlib.suppress(WentBack):
+            self._commit(columns, end)
         self._marker.done()
         self._records = columns.records
         return True
@@ -465,6 +472,8 @@ class Pipeline:
                 if self.note != str(refusal):
                     log.error("the store takes nothing; readings wait in the spool: %s", refusal)
                 self.note = str(refusal)
+                if self._go_back():
+                    raise WentBack from refusal
                 if self._stop.wait(RETRY_S):
                     raise
         if self.note:
@@ -476,6 +485,26 @@ class Pipeline:
         for point, start, stop in ranges:
             self._derivation.touch(point, start, stop)
         self._publish(batch, result)
+
+    def _go_back(self) -> bool:
+        """Take the store's position and books if they are not ours: it lost something, or holds more than it said."""
+        try:
+            blob = self._store.state()
+        except StoreUnavailable:
+            return False
+        state = decode_state(blob) if blob else State(START, self._books.to_state())
+        if state.position == self.position:
+            return False
+        log.error("the spool is read again from %s; the store is no longer at %s", state.position, self.position)
+        books = Books.from_state(state.books)
+        while True:  # as of one moment, while the spool grows
+            end = self._spool.end
+            before, after = self._spool.pending(self.position), self._spool.pending(state.position)
+            if self._spool.end == end:
+                break
+        self._books.go_back(books, before, after)
+        self.position = state.position
+        return True
 
     def _wanted(self, points: tuple[Point, ...]) -> NDArray[np.bool_]:
         """For each point: is anything derived from it?"""

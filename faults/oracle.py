@@ -156,7 +156,8 @@ def _compare(
         of = q == number
         right[of] &= values_of(device[of], number, n[of]) == value[of]
     unique = np.unique(key)
-    verdict.stored, verdict.doubled = len(key), len(key) - len(unique)
+    verdict.stored = len(key)
+    verdict.doubled = len(key) - len(np.unique(np.stack((device, q, at)), axis=1).T)
     sent = keys_of_messages(ledger.sent)
     unknown = ~np.isin(key, sent)
     wrong = key[~right | unknown]

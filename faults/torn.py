@@ -346,7 +346,9 @@ def torn_real(folder: Path, *, trials: int, seed: int) -> Row:
             row.lost += len(beyond)
             if beyond:
                 row.missed.append(f"{where}: {len(beyond)} messages are gone that stood elsewhere too")
-            if gone and not any(word in said for word in ("damaged", "is gone", "cannot be read", "lost")):
+            if gone and not any(
+                word in said for word in ("damaged", "is gone", "is missing", "cannot be read", "lost")
+            ):
                 torn = damage.file.endswith(".spool") and damage.how in ("cut", "zero tail")
                 row.expect(torn, f"{where}: {len(gone)} messages are gone and nobody says so")
         except Exception as error:

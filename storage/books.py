@@ -125,6 +125,20 @@ class Books:
         with self._lock:
             self._messages, self._readings = committed._messages, committed._readings
 
+    def go_back(self, committed: Books, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        """Take over the outcomes of books at another position of the spool; what is read again counts again.
+
+        Parameters
+        ----------
+        before, after : records of each source in the spool behind the old and the new position, at one moment
+        """
+        with self._lock:
+            for source in {*self._received, *before, *after}:
+                done, again = self._messages.get(source, {}), committed._messages.get(source, {})
+                change = _sum(again, MESSAGES) - _sum(done, MESSAGES) + after.get(source, 0) - before.get(source, 0)
+                self._received[source] = self._received.get(source, 0) + change
+            self._messages, self._readings = committed._messages, committed._readings
+
     def received(self, counts: Mapping[str, int]) -> None:
         """Messages of each source that are durable in the spool now."""
         with self._lock:

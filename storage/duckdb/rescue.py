@@ -6,9 +6,13 @@ from __future__ import annotations
 import contextlib
 
 import duckdb
+import msgspec
 
 from metering.clock import from_us
+from metering.explain import ExplainedError
+from storage.books import decode_state, encode_state
 from storage.duckdb.errors import is_ours
+from storage.record import Position
 
 TABLES = (
     "state",
@@ -46,7 +50,19 @@ def rescue(old: duckdb.DuckDBPyConnection, new: duckdb.DuckDBPyConnection) -> st
                   arg_max(origin, observed_at) FROM sealed_reading GROUP BY point"""
     )
     new.execute("INSERT INTO state SELECT NULL WHERE (SELECT count(*) FROM state) = 0")
+    if nameless or any(lost[table] for table in ("point", "conflict", "hot", "sealed")):
+        _rewind(new)
     return _words(lost, nameless, sealed_before, _periods(new))
+
+
+def _rewind(new: duckdb.DuckDBPyConnection) -> None:
+    """Let the spool be read from its beginning: it may still hold what was lost; what is there is not stored twice."""
+    [(blob,)] = new.execute("SELECT blob FROM state").fetchall()
+    try:
+        state = blob and encode_state(msgspec.structs.replace(decode_state(bytes(blob)), position=Position(0, 0)))
+    except ExplainedError:
+        state = None
+    new.execute("UPDATE state SET blob = ?", [state])
 
 
 _ORIGIN = {"hot": "origin", "sealed": "(origin - origin_shift)::INTEGER", "conflict": "origin"}

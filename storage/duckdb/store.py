@@ -60,6 +60,7 @@ class DuckDBStore:
         self._memory = threading.Lock()
         self._connections = Connections(path, settings(threads, memory_limit, wal_limit))
         self._doubtful = False  # what memory says may differ from the file: load it again
+        self._reopened = False  # and the file may have gone back to an earlier state
         try:
             self._load()
         except duckdb.Error as error:
@@ -69,6 +70,9 @@ class DuckDBStore:
             self._connections.note(error)
             self._connections.reopen()
             self._load()
+        self._blob = self._tried = (
+            self.state()
+        )  # committed last; and what a failed commit may have written all the same
 
     @property
     def findings(self) -> list[str]:
@@ -105,7 +109,9 @@ class DuckDBStore:
                     _insert(con, "hot", rows.table(serve, origin))
                 result = WriteResult(outcome)
                 if make_state is not None:
-                    con.execute("UPDATE state SET blob = ?", [make_state(result)])
+                    self._tried = make_state(result)
+                    con.execute("UPDATE state SET blob = ?", [self._tried])
+            self._blob = self._tried
             self._next_origin += len(new_origins)
             self._recent_origins = known_origins
             if changes is not None:
@@ -120,7 +126,9 @@ class DuckDBStore:
         with self._writing:
             if self._connections.broken:
                 self._connections.reopen()
-                self._doubtful = True
+                self._doubtful = self._reopened = True
+            if self._reopened:
+                self._refuse_if_rewound()
             con = self._connections.writer
             try:
                 if self._doubtful:
@@ -137,6 +145,13 @@ class DuckDBStore:
             except BaseException as error:
                 self._connections.roll_back(error)
                 raise
+
+    def _refuse_if_rewound(self) -> None:
+        """After the file was opened again: if it lost what was committed, who writes has to go back as well."""
+        found, expected = self.state(), (self._blob, self._tried)
+        self._blob, self._tried, self._reopened = found, found, False
+        if found not in expected:
+            raise StoreUnavailable(f"{self.path} was mended and lacks what was stored last; it is taken from the spool")
 
     def _judge(
         self, con: duckdb.DuckDBPyConnection, rows: _Rows

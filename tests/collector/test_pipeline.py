@@ -10,7 +10,7 @@ from devices.decoded import Decoded, Rejected
 from metering.quantity import Carrier
 from metering.reading import Point
 from metering.site import Installation, Meter, Name, Site
-from storage.books import Books, decode_state
+from storage.books import Books, State, decode_state, encode_state
 from storage.opening import open_store
 from storage.quarantine import Quarantine
 from storage.record import OVERSIZE, REPEATED, Record, Wire
@@ -266,3 +266,20 @@ def test_many_records_are_stored_in_order_of_arrival(bench):
     series = bench.store.series(Point("s", "m", "active_energy_import"), 0, 1 << 62)
     assert np.array_equal(series.value, np.arange(5_000))
     assert bench.balance() == []
+
+
+def test_a_store_that_lost_what_it_had_gets_it_from_the_spool_again_and_the_books_balance(bench, monkeypatch):
+    bench.take(b"1 10", b"2 20")
+    bench.run()
+    bench.take(b"3 30", start=10)
+    begun = encode_state(State(START, bench.books.to_state()))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "state", lambda: begun)
+        patch.setattr(bench.store, "write", lambda *_: (_ for _ in ()).throw(StoreUnavailable("mended")))
+        assert bench.pipeline.run_once()
+    assert bench.pipeline.position == START
+    bench.run()
+    assert bench.store.count() == 6
+    assert bench.balance() == []
+    messages = bench.books.snapshot()["messages"]["b"]
+    assert (messages["received"], messages["decoded"], messages["pending"]) == (5, 5, 0), "two were read twice"

@@ -16,7 +16,9 @@ import pytest
 
 from metering.clock import DAY_US, MINUTE_US
 from metering.reading import Origin, Point, ReadingBatch
+from storage.books import Books, State, decode_state, encode_state
 from storage.duckdb.store import DuckDBStore
+from storage.record import Position
 from storage.store import Outcome, StoreUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -322,4 +324,22 @@ def test_the_summary_beside_the_file_tells_what_the_last_checkpoint_held(tmp_pat
     put(store, 0)
     store.checkpoint()
     assert json.loads((tmp_path / "s.duckdb.summary").read_text()) == {"rows": K, "newest": (K - 1) * MINUTE_US}
+    store.close()
+
+
+def test_a_file_that_lost_rows_lets_the_spool_be_read_again_and_tells_who_writes(tmp_path):
+    path = tmp_path / "s.duckdb"
+    store = DuckDBStore(path)
+    put(store, 0)
+    state = State(Position(3, 900), Books().to_state())
+    store.write(nth(1), lambda _: encode_state(state))
+    store.checkpoint()
+    with store._transaction() as con:  # a damaged block of points takes the names of all rows with it
+        con.execute("DELETE FROM point")
+    store._connections._damage, store._connections._broken = "a block", True
+    with pytest.raises(StoreUnavailable, match="taken from the spool"):
+        store.write(nth(2), lambda _: b"later")
+    assert decode_state(store.state()) == State(Position(0, 0), state.books)
+    assert "point is not known" in store.findings[0]
+    assert set(store.write(nth(1), lambda _: b"later").outcome.tolist()) == {Outcome.STORED}
     store.close()
