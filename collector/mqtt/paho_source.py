@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from time import monotonic
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, cast
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -39,6 +40,7 @@ log = logging.getLogger("meterhall.mqtt")
 
 GATHER_S = 0.01  # the network thread gathers so long, lest both threads wake each other for every message
 KEEPALIVE_S = 10  # at most: paho notices a silent broker after two of these
+LEAVE_S = 1.0  # how long we wait for the broker to close
 MAX_HELD = 100_000  # messages while paused; beyond it those of QoS 0 are dropped, and counted
 TAKEN_OVER = 142
 ACCEPTED_LEVELS = (0, 1, 2)
@@ -111,9 +113,7 @@ class PahoSource:
             await session.lost.wait()
         finally:
             self._client = None
-            with contextlib.suppress(ValueError):
-                client.disconnect()
-            await asyncio.to_thread(client.loop_stop)
+            await asyncio.to_thread(_leave, client)
             with self._lock:
                 self._arrived = [m for m in self._arrived if m.generation != self.generation or not m.packet_id]
         if session.accepted_at is None:
@@ -262,3 +262,23 @@ class _Session:
         self.reason = self.reason or f"the connection ended: {str(reason).lower()}"
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             self.loop.call_soon_threadsafe(self.lost.set)
+
+
+def _leave(client: mqtt.Client) -> None:
+    """End the connection so that the broker reads our last acknowledgements: it closes, not we; blocks.
+
+    Closed by us while something of the broker's is unread, the system would throw away what the broker has not
+    read of ours yet.
+    """
+    patience = monotonic() + LEAVE_S
+    while client.want_write() and monotonic() < patience:
+        sleep(0.005)
+    connection = client.socket()
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(cast(socket.socket, connection), socket.SHUT_WR)  # also under TLS: plain TCP's end
+    while client.socket() is not None and monotonic() < patience:
+        sleep(0.005)
+    with contextlib.suppress(ValueError):
+        client.disconnect()
+    client.loop_stop()
