@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export OPENBLAS_NUM_THREADS := 1
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -53,11 +54,13 @@ bench-analytics: $(VENV)/dev  ## baselines and detectors beside their rivals
 	@$(BIN)/python -m benchmarks.analytics
 
 install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
-	@$(PYTHON) -m venv $(PREFIX)/lib/meterhall
-	@$(PREFIX)/lib/meterhall/bin/pip install --quiet --upgrade --constraint constraints.txt .
-	@mkdir -p $(PREFIX)/bin && ln -sf $(PREFIX)/lib/meterhall/bin/meterhall $(PREFIX)/bin/meterhall
-	@$(PREFIX)/bin/meterhall version
+	@case "$(PREFIX)" in /*\ *|"") echo "PREFIX must be a folder without spaces"; exit 1;; /*) ;; *) echo "PREFIX must begin with /"; exit 1;; esac
+	@$(PYTHON) -m venv "$(PREFIX)/lib/meterhall"
+	@"$(PREFIX)/lib/meterhall/bin/pip" install --quiet --upgrade --constraint constraints.txt .
+	@mkdir -p "$(PREFIX)/bin" && ln -sf "$(PREFIX)/lib/meterhall/bin/meterhall" "$(PREFIX)/bin/meterhall"
+	@"$(PREFIX)/bin/meterhall" version
 
 uninstall:  ## remove what install put there; data folders stay
-	@rm -rf $(PREFIX)/lib/meterhall $(PREFIX)/bin/meterhall
+	@case "$(PREFIX)" in /*\ *|"") echo "PREFIX must be a folder without spaces"; exit 1;; /*) ;; *) echo "PREFIX must begin with /"; exit 1;; esac
+	@rm -rf "$(PREFIX)/lib/meterhall" "$(PREFIX)/bin/meterhall"
 .PHONY: demo test browser lint format golden bench faults bench-analytics install uninstall
