@@ -38,7 +38,7 @@ from storage.frame import FIRST, Frame
 from storage.record import Position, Record, Wire
 from storage.spool import Spool
 
-DEVICES = 8
+DEVICES = 3
 GROUP = 12  # messages
 STAGES = {"released": 14, "checkpointed": 6, "logged": 6, "spooled": 6}  # groups
 T0 = 1_767_225_600

@@ -171,7 +171,12 @@ def test_of_a_database_with_a_damaged_block_all_that_can_be_read_is_saved_and_th
         if store.findings:
             assert list(folder.glob("s.duckdb*damaged-*"))
         saved.append(n)
-        assert put(store, 99).outcome.max() == Outcome.STORED
+        try:
+            result = put(store, 99)
+        except StoreUnavailable as once:  # what was stored last is gone: who writes is told, and goes back first
+            assert "is taken from the spool" in str(once)
+            result = put(store, 99)
+        assert result.outcome.max() == Outcome.STORED
         store.close()
     assert max(saved) == 30 * K
     assert len([n for n in saved if n]) > len(saved) // 2
