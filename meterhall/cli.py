@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from meterhall import upkeep
+from meterhall import databases, upkeep
 
 app = typer.Typer(
     name="meterhall",
@@ -162,6 +162,7 @@ def version() -> None:
 
 
 upkeep.add_to(app)
+databases.add_to(app)
 
 
 def main() -> None:

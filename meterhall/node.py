@@ -72,7 +72,7 @@ def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | Non
         finish(data)
         decoders = build_decoders(settings)
         url = settings.store_url or duckdb_url(data / "meterhall.duckdb")
-        store = open_store(url, memory_limit=f"{settings.limits.store_memory_mb}MB")
+        store = open_store(url, folder=data, memory_limit=f"{settings.limits.store_memory_mb}MB")
         closing.callback(store.close)
         blob = store.state()
         state = decode_state(blob) if blob else State(START, {})

@@ -29,7 +29,9 @@ class Step(NamedTuple):
 
 
 def prepare(address: Address, *, retention_days: int = 0) -> list[Step]:
-    """Make what is missing on a server, as far as it and the token allow; 0 days keeps all for ever.
+    """Make what is missing on a server, as far as it and the token allow.
+
+    With 0 days a new database keeps all for ever, and the retention of one that is there is left alone.
 
     Raises
     ------
@@ -55,7 +57,16 @@ def prepare(address: Address, *, retention_days: int = 0) -> list[Step]:
             raise ExplainedError(
                 str(address), f"answers with the version {version!r}", "give the address of an InfluxDB 1.x, 2.x or 3.x"
             )
-        return [Step("present", f"InfluxDB {version} at {address}"), *steps, *_check(client)]
+        steps = [Step("present", f"InfluxDB {version} at {address}"), *steps]
+        if retention_days:
+            steps.append(
+                Step(
+                    "missing",
+                    f"intervals for ever: they stand beside the readings and go with them after {retention_days} days",
+                    "make a database without a retention if monthly and yearly figures are to stay",
+                )
+            )
+        return [*steps, *_check(client)]
     except StoreUnavailable as error:
         raise ExplainedError(str(address), str(error), "see that the server runs and lets this user in") from None
     finally:
@@ -84,16 +95,13 @@ def _prepare_1(client: Client, database: str, retention_days: int) -> list[Step]
     try:
         if not present:
             client.manage(f'CREATE DATABASE "{database}"')
-        duration = f"{retention_days}d" if retention_days else "INF"
-        client.manage(f'ALTER RETENTION POLICY "autogen" ON "{database}" DURATION {duration}')
+        if retention_days:
+            client.manage(f'ALTER RETENTION POLICY "autogen" ON "{database}" DURATION {retention_days}d')
     except QueryRefused as error:
         return [
             Step("missing", f"the database {database}: {error}", "give the user all rights, or let an admin make it")
         ]
-    return [
-        Step("present" if present else "done", f"the database {database}"),
-        Step("done", f"retention: {_days(retention_days)}"),
-    ]
+    return [Step("present" if present else "done", f"the database {database}"), *_retention(retention_days)]
 
 
 def _prepare_2(address: Address, retention_days: int) -> list[Step]:
@@ -113,10 +121,11 @@ def _prepare_2(address: Address, retention_days: int) -> list[Step]:
                 )
                 step = Step("done", f"the bucket {address.database}")
             else:
-                bucket.retention_rules = rules if retention_days else []
-                buckets.update_bucket(bucket)
+                if retention_days:
+                    bucket.retention_rules = rules
+                    buckets.update_bucket(bucket)
                 step = Step("present", f"the bucket {address.database}")
-            return [step, Step("done", f"retention: {_days(retention_days)}"), _map(client, address, bucket)]
+            return [step, *_retention(retention_days), _map(client, address, bucket)]
         except ApiException as error:
             return [
                 Step(
@@ -189,14 +198,14 @@ def _prepare_3(address: Address, retention_days: int) -> list[Step]:
         body["retention_period"] = f"{retention_days}d"
     status, words = _post_3(address, "/api/v3/configure/database", body)
     if status == 200:
-        steps += [Step("done", f"the database {address.database}"), Step("done", f"retention: {_days(retention_days)}")]
+        steps += [Step("done", f"the database {address.database}"), *_retention(retention_days)]
     elif status == 409:
         steps.append(Step("present", f"the database {address.database}"))
         if retention_days:
             steps.append(
                 Step(
                     "missing",
-                    f"retention of {_days(retention_days)}",
+                    f"retention of {retention_days} days",
                     f"set it by hand: influxdb3 update database --database {address.database} "
                     f"--retention-period {retention_days}d",
                 )
@@ -243,5 +252,5 @@ def _post_3(address: Address, path: str, body: dict[str, Any]) -> tuple[int, str
         connection.close()
 
 
-def _days(retention_days: int) -> str:
-    return f"{retention_days} days" if retention_days else "for ever"
+def _retention(retention_days: int) -> list[Step]:
+    return [Step("done", f"retention of {retention_days} days")] if retention_days else []

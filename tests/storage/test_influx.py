@@ -1,8 +1,10 @@
 """The parts of the InfluxDB store: lines, addresses, answers; and what only a real server can show."""
 
 import json
+import re
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,3 +269,14 @@ def test_the_lines_are_understood_by_the_write_path_of_2_through_its_own_library
         assert sorted(found) == [230.125, 231.5]
     finally:
         server.stop()
+
+
+def test_the_layout_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "influx-schema.md").read_text()
+    measure = Measure("s", "meter", "m", "water_volume", "m3")
+    line = lp.interval_line("k", 0, 9, 1, 1, 0, 0)
+    names = [
+        *lp.DEVICE_TAG, *lp.DEVICE_TAG.values(), *(key for key, _ in lp.measure_tags(measure)),
+        *re.findall(r"(\w+)=", line), *(lp.interval_measurement(r) for r in ("15min", "day")), "batch",
+    ]  # fmt: skip
+    assert [name for name in names if f"`{name}`" not in text] == []

@@ -1,0 +1,99 @@
+"""Commands about databases: prepare an InfluxDB, move from one store to another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path, typer.Option("--config", help="the configuration folder")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of words")]
+OK, FAILED, INVALID = 0, 1, 2
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    influx = typer.Typer(help="Prepare an InfluxDB.", no_args_is_help=True)
+    influx.callback()(_group)
+    influx.command("setup")(setup)
+    app.add_typer(influx, name="influx")
+    app.command("migrate")(migrate)
+
+
+def _group() -> None:
+    """Prepare an InfluxDB."""
+
+
+def setup(
+    config: Config,
+    retention_days: Annotated[
+        int, typer.Option(min=0, help="keep readings and intervals so long; 0: leave it as it is")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make the database or bucket that store.url names, and say what the server cannot do."""
+    from meterhall.configuring import read_or_exit
+    from metering.explain import ExplainedError
+    from storage.influx.address import parse_address
+    from storage.influx.setup import prepare
+
+    settings = read_or_exit(config)
+    try:
+        steps = prepare(parse_address(settings.store_url), retention_days=retention_days)
+    except ExplainedError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(INVALID) from None
+    if as_json:
+        typer.echo(json.dumps([step._asdict() for step in steps], ensure_ascii=False))
+    else:
+        for step in steps:
+            typer.echo(f"{step.state:8} {step.what}" + (f"\n         -> {step.mend}" if step.mend else ""))
+    blocking = any(step.state == "missing" and "database" in step.what for step in steps)
+    raise typer.Exit(FAILED if blocking else OK)
+
+
+def migrate(
+    target: Annotated[str, typer.Argument(help="the URL of the store to move to: influxdb:// or duckdb://")],
+    config: Config,
+    as_json: AsJson = False,
+) -> None:
+    """Move everything from the configured store into another; stopped, it goes on where it was."""
+    from contextlib import closing
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from meterhall.configuring import read_or_exit
+    from meterhall.migrate import migrate as move
+    from metering.explain import ExplainedError
+    from storage.opening import duckdb_url, open_store
+    from storage.store import StoreUnavailable
+
+    settings = read_or_exit(config)
+    data = settings.data
+    console = Console(stderr=True)
+    try:
+        url = settings.store_url or duckdb_url(data / "meterhall.duckdb")
+        if target == url:
+            raise ExplainedError("the target", "is the store that is configured", "name another one")
+        with (
+            closing(open_store(url, folder=data)) as source,
+            closing(open_store(target, folder=data)) as to,
+            Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
+        ):
+            task = bar.add_task("Moving", total=None)
+
+            def told(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total)
+
+            report = move(source, to, data / "migration.json", told)
+    except (ExplainedError, StoreUnavailable) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(INVALID if isinstance(error, ExplainedError) else FAILED) from None
+    typer.echo(json.dumps(asdict(report), ensure_ascii=False) if as_json else report.words())
+    if report.is_whole and not as_json:
+        typer.echo("All of it is there. Now name the new store in meterhall.toml: [store] url")
+    raise typer.Exit(OK if report.is_whole else FAILED)
