@@ -535,6 +535,8 @@ class Pipeline:
         if elapsed < CHECKPOINT_S or (busy and elapsed < 5 * CHECKPOINT_S) or not self._committed:
             return
         self._checkpointed, self._committed = time.monotonic(), 0
+        if self._go_back():  # mended meanwhile: what it lacks must not be let go of
+            return
         try:
             self._store.checkpoint()
             self._spool.release(self.position)

@@ -92,7 +92,7 @@ class DuckDBStore:
         for i in np.flatnonzero((batch.at < FIRST_US) | (batch.at > LAST_US))[:1].tolist():
             raise ValueError(f"at[{i}] of {batch.points[batch.point[i]]} is {batch.at[i]}, in no year from 1 to 9999")
         with self._writing:
-            with self._transaction() as con:
+            with self._transaction(with_state=make_state is not None) as con:
                 numbers, new_points = self._newest.numbers(batch.points)
                 with self._memory:
                     self._newest.reserve(len(self._newest.points) + len(new_points))
@@ -122,12 +122,12 @@ class DuckDBStore:
         return result
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _transaction(self, *, with_state: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._writing:
             if self._connections.broken:
                 self._connections.reopen()
                 self._doubtful = self._reopened = True
-            if self._reopened:
+            if self._reopened and with_state:  # who commits a state is told, whoever met the damage
                 self._refuse_if_rewound()
             con = self._connections.writer
             try:

@@ -283,3 +283,21 @@ def test_a_store_that_lost_what_it_had_gets_it_from_the_spool_again_and_the_book
     assert bench.balance() == []
     messages = bench.books.snapshot()["messages"]["b"]
     assert (messages["received"], messages["decoded"], messages["pending"]) == (5, 5, 0), "two were read twice"
+
+
+def test_a_store_found_behind_when_it_is_tidied_keeps_its_records_in_the_spool(bench, monkeypatch):
+    bench.take(b"1 10")
+    bench.run()
+    behind = bench.store.state()
+    bench.take(b"2 20", start=5)
+    bench.run()
+    released = []
+    monkeypatch.setattr(bench.spool, "release", released.append)
+    monkeypatch.setattr(bench.store, "state", lambda: behind)  # as after a mending that lost the last batch
+    monkeypatch.setattr("collector.pipeline.CHECKPOINT_S", 0.0)
+    bench.pipeline._tidy(False)
+    assert released == []
+    monkeypatch.undo()
+    bench.run()
+    assert bench.balance() == []
+    assert bench.store.count() == 4

