@@ -11,6 +11,7 @@ import uuid
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.publish import single
 
 from collector.mqtt import source
 from collector.mqtt.paho_source import PahoSource
@@ -398,16 +399,14 @@ def test_tls_with_an_authority_of_ones_own_and_a_client_certificate(kind, start_
     async def scenario():
         files = [certificates / name for name in ("ca.crt", "broker.crt", "broker.key")]
         broker = start_mosquitto(tls=files, client_certificates=True)
-        own = {"ca_file": str(files[0]), "cert_file": str(certificates / "client.crt")}
-        async with Collecting(kind, broker, key_file=str(certificates / "client.key"), **own) as collecting:
+        own_pair = certificates / "client.crt", certificates / "client.key"
+        own = dict(zip(("ca_file", "cert_file", "key_file"), map(str, [files[0], *own_pair]), strict=True))
+        async with Collecting(kind, broker, **own) as collecting:
             await collecting.ready()
+            tls = dict(zip(("ca_certs", "certfile", "keyfile"), map(str, [files[0], *own_pair]), strict=True))
             await asyncio.to_thread(
-                subprocess.run,
-                ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "--cafile", files[0],
-                 "--cert", certificates / "client.crt", "--key", certificates / "client.key",
-                 "-q", "1", "-t", "site/tls", "-m", "secret"],
-                check=True,
-            )  # fmt: skip
+                single, "site/tls", b"secret", qos=1, hostname="127.0.0.1", port=broker.port, tls=tls
+            )
             await until(lambda: collecting.payloads == [b"secret"])
         async with Collecting(kind, broker, ca_file=str(files[0])) as without:
             await until(lambda: without.state == "broken")
