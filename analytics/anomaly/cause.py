@@ -12,6 +12,7 @@ from analytics.anomaly.watch import Hour
 
 SHIFTS = tuple(shift for size in range(1, 13) for shift in (-size, size))
 SHIFT_EXPLAINS = 0.4  # of the squares is left at most, once the clock is put right
+KEEPS_AMOUNT = 0.5  # a clock that is off moves the use, it adds none: sum of the errors over the sum of their sizes
 STRANGE = 0.45  # correlation with its own pattern below which the pattern is not its own
 ITS_OWN = 0.7  # correlation above which it is
 NIGHT_LEADS = 1.6  # the night's rise over the day's
@@ -76,6 +77,8 @@ def own_pattern(seen: Sequence[Hour]) -> tuple[float, float]:
 def clock_shift(seen: Sequence[Hour], level: float) -> int:
     """Hours by which the observed pattern stands late (+) or early (-), if that explains most; else 0."""
     expected = {h.start: h.expected for h in seen}
+    if abs(sum(h.error - level for h in seen)) > KEEPS_AMOUNT * sum(abs(h.error - level) for h in seen):
+        return 0
     here = sum((h.error - level) ** 2 for h in seen) / len(seen)
     best, at = SHIFT_EXPLAINS * here, 0
     for shift in SHIFTS:

@@ -11,6 +11,7 @@ from analytics.anomaly.cause import cause, follows_itself, onset
 from analytics.anomaly.habits import Habits
 from analytics.anomaly.incident import Incident, Kind, words
 from analytics.anomaly.readings import GOOD, Readings
+from analytics.anomaly.rests import LONG_REST_HOURS
 from analytics.anomaly.watch import Hour, Score, Watch
 from analytics.baseline.conditions import local_clock
 from metering.clock import HOUR_US
@@ -24,6 +25,7 @@ BURST_ABOVE = 1.3  # times the largest 3 h minimum
 LOOKS_BACK = 12  # hours by which a 24 h mean is late
 REVIEW_HOURS = 12  # the cause is looked at again so often
 SPIKE_HOURS = 2
+START_UP_HOURS = 72  # after a rest of days the building is heated up: what that takes is not judged
 BESIDE = 0.5  # an hour beside a spike stands out by less than this share of it
 FLOW_BEYOND = 1.8  # people draw water irregularly: only what stands out by so much is told, minimum flow tells the rest
 
@@ -43,6 +45,7 @@ class _Open:
     detected: int
     last: int  # last hour that carried it
     size: float = 0.0
+    by_night: float = 0.0  # the part of it in the hours of the night
     hours: int = 0
     rate: float = 0.0
     confidence: float = 0.0
@@ -70,6 +73,7 @@ class Detector:
         self._open: dict[str, _Open] = {}
         self._recent: list[float] = []
         self._waiting: _Open | None = None
+        self._zeros = self._starting = 0  # hours at zero up to now; hours in which it is still starting up after a rest
 
     def push(self, start: int, value: float, expected: float = nan, scale: float = 1.0) -> list[Incident]:
         """Judge the next hour; incidents that began, changed or ended with it.
@@ -95,6 +99,8 @@ class Detector:
 
     def _hour(self, start: int, value: float, expected: float, scale: float) -> list[Incident]:
         day, hour = local_clock(self.zone, start)
+        if self.habits.rests:
+            expected = self._unless_resting(value, expected)
         verdict = self._readings.push(value, expected, scale)
         if self.flow and verdict.kind == "stuck" and verdict.hours <= LEAK_HOURS:
             verdict = GOOD  # a leak through the night reads the same, hour after hour
@@ -128,6 +134,17 @@ class Detector:
             self._flow(h, verdict.good, out)
         self._use(h, score, out)
         return out
+
+    def _unless_resting(self, value: float, expected: float) -> float:
+        """The expected value, or NaN while a meter that rests for weeks is at zero or has just begun again."""
+        if value == 0.0:
+            self._zeros += 1
+            return nan
+        if self._zeros >= LONG_REST_HOURS:
+            self._starting = START_UP_HOURS
+        self._zeros = 0
+        self._starting = max(self._starting - 1, 0)
+        return nan if self._starting else expected
 
     def _data(self, kind: Kind | None, hours: int, factor: float, h: Hour, out: list[Incident]) -> None:
         for other in ("gap", "stuck", "unit", "negative"):
@@ -217,6 +234,7 @@ class Detector:
         if h.error == h.error:
             more = h.error - watch.level
             known.size += more
+            known.by_night += more if self.habits.night[h.hour] else 0.0
             known.hours += 1
         if known.kind in ("swap", "clock_shift"):
             carried = score.shape > 0.9 * limits.shape
@@ -253,8 +271,9 @@ class Detector:
             found = found._replace(kind="night_load")
         start = past[first].start
         known = _Open(found.kind, start, h.start + 1, h.start, confidence=_confidence(beyond), reviewed=h.start)
-        errors = [x.error - watch.level for x in past[first:] if x.error == x.error]
-        known.size, known.hours, known.rate = sum(errors), len(errors), found.rate
+        seen = [x for x in past[first:] if x.error == x.error]
+        known.size, known.hours, known.rate = sum(x.error - watch.level for x in seen), len(seen), found.rate
+        known.by_night = sum(x.error - watch.level for x in seen if self.habits.night[x.hour])
         self._figures(known, found.shift, score, past)
         self._open["use"] = known
         watch.held, watch.disturbed = True, 0
@@ -291,7 +310,7 @@ class Detector:
 
     def _told(self, known: _Open, end: int | None) -> Incident:
         data = known.kind in ("gap", "stuck", "spike", "unit", "negative", "clock_shift", "swap")
-        size = 0.0 if data and known.kind != "spike" else known.size
+        size = 0.0 if data and known.kind != "spike" else known.by_night if known.kind == "night_load" else known.size
         if known.kind in UP_OR_DOWN and known.size * (known.rate or 1.0) < 0:  # what it came to, not what it began as
             known.rate = known.size / max(known.hours, 1)
             known.figures["share"] = known.rate / known.figures["usual"] if known.figures.get("usual") else 0.0

@@ -49,6 +49,7 @@ class Habits:
     level_day, level_night : the last daily and nightly errors of the baseline, oldest first [unit/h]
     least_flow, least_hours : the largest 24 h minimum and 3 h minimum that were nothing strange [unit/h]
     usual_flow : median 24 h minimum [unit/h]
+    rests : spends weeks at zero (`analytics.anomaly.rests`): a zero is not judged
     """
 
     largest: float
@@ -73,6 +74,7 @@ class Habits:
     usual_flow: float
     step: float
     limits: Limits
+    rests: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

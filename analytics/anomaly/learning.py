@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics.anomaly.habits import Habits, Limits, night_hours, robust, run_lengths
+from analytics.anomaly.rests import rests, told_of_rests
 from analytics.anomaly.watch import LAG_DAYS, Hour, Watch
 from analytics.baseline.cleaning import Zeros
 from analytics.baseline.conditions import local_hours
 from analytics.baseline.fitting import HeldOut, fit_held_out
 from analytics.baseline.model import BaselineModel
+from analytics.baseline.sufficiency import NEEDS
 from analytics.workdays import Workdays
 
 F64 = NDArray[np.float64]
@@ -22,6 +25,7 @@ CAP = Limits(spike=60.0, day=9.0, days=8.0, night=12.0, nights=10.0, shape=5.0, 
 MARGIN = 1.12  # above what the baseline period itself reached
 APART_HOURS = 96
 NEVER = 1e30
+LEAST_AT_WORK = 0.05  # of the time, for a meter that rests
 
 
 class Learnt(NamedTuple):
@@ -52,12 +56,49 @@ def learn(
 
     Notes
     -----
-    Where the baseline is refused the rules about data stay; errors of a building are then not judged.
+    Where the baseline is refused the rules about data stay; errors of a building are then not judged. What a meter
+    does while it rests at zero for days on end (`rests`) is not learnt.
     """
+    return learn_held_out(
+        time, value, temperature, zone=zone, calendar=calendar, unit=unit, zeros=zeros,
+        alarms_per_month=alarms_per_month, seed=seed,
+    )[0]  # fmt: skip
+
+
+def learn_held_out(
+    time: NDArray[Any],
+    value: NDArray[Any],
+    temperature: NDArray[Any] | None = None,
+    *,
+    zone: str = "UTC",
+    calendar: Workdays | None = None,
+    unit: str = "kWh",
+    zeros: Zeros = "auto",
+    left_out: NDArray[np.bool_] | None = None,
+    alarms_per_month: float = 0.3,
+    seed: int = 1,
+) -> tuple[Learnt, HeldOut]:
+    """`learn`, and what was expected in the baseline period itself without the months around each hour.
+
+    left_out : bool (n,), intervals not to be learnt from, such as known incidents; they are predicted all the same
+    """
+    amount = np.asarray(value, np.float64)
+    resting = rests(instants(time), amount)
+    unused = resting if left_out is None else resting | left_out
     model, held = fit_held_out(
-        time, value, temperature, zone=zone, calendar=calendar, unit=unit, zeros=zeros, seed=seed
-    )
-    return Learnt(model, habits_of(held, zone, model.zeros_are_gaps, alarms_per_month))
+        time, np.where(unused, np.nan, amount), temperature, zone=zone, calendar=calendar, unit=unit, zeros=zeros,
+        needs=replace(NEEDS["monitoring"], least_coverage=LEAST_AT_WORK) if resting.any() else None, seed=seed,
+    )  # fmt: skip
+    habits = habits_of(held, zone, model.zeros_are_gaps, alarms_per_month)
+    if resting.any():
+        model, habits = told_of_rests(model, resting), _with(habits, rests=True)
+    return Learnt(model, habits), held
+
+
+def instants(time: NDArray[Any]) -> I64:
+    """Instants as int64 [us since 1970]."""
+    array = np.asarray(time)
+    return array.astype("datetime64[us]").astype(np.int64) if array.dtype.kind == "M" else np.asarray(array, np.int64)
 
 
 def habits_of(held: HeldOut, zone: str, zeros_are_gaps: bool, alarms_per_month: float) -> Habits:
@@ -110,8 +151,10 @@ def _calibrated(
     rows = zip(start.tolist(), day.tolist(), hour.tolist(), value.tolist(), expected.tolist(),
                scale.tolist(), error.tolist(), strict=True)  # fmt: skip
     scores = np.array([watch.push(Hour(*row)) for row in rows])
-    warm = slice(min(10 * 24, len(scores) // 4), None)
-    per_night = scores[np.array(plain.night)[hour] & ~np.array(plain.night)[(hour + 1) % 24]]
+    warm = np.arange(len(scores)) >= min(10 * 24, len(scores) // 4)
+    told = np.isfinite(error) & warm  # while a meter rests or is away nothing is scored
+    warm = told if told.sum() >= 14 * 24 else warm
+    per_night = scores[np.array(plain.night)[hour] & ~np.array(plain.night)[(hour + 1) % 24] & np.isfinite(error)]
     small = max(float(np.nanmean(np.abs(value))) * 0.004, 1e-9)
 
     deviation = {

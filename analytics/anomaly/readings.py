@@ -59,7 +59,7 @@ class Readings:
         self.odd = 0
         rest = habits.run_of.get(value)
         longest = habits.run + max(4, habits.run // 2) if rest is None else rest + max(12, rest // 2)
-        if self.same > longest:
+        if self.same > longest and not (value == 0.0 and habits.rests):
             return Verdict(False, "stuck", self.same, 1.0)
         return GOOD
 

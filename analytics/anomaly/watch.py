@@ -128,7 +128,7 @@ class Watch:
                 spread = self.square48 / self.count48
                 shape = (spread**0.5 if spread > 0.0 else 0.0) / habits.scale_shape
         return Score(
-            (error - self.level) / scale if known else 0.0,
+            (error - (self.level if self.level > 0.0 else 0.0)) / scale if known else 0.0,  # back to usual is no spike
             day,
             days,
             self.night_score,
