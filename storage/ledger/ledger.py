@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from metering.explain import ExplainedError
 from metering.site import Name
-from storage.ledger.tables import HEAD, events
+from storage.ledger.baselines import Baselines
+from storage.ledger.incidents import Incidents
+from storage.ledger.tables import HEAD, events, metadata
 from storage.sqlite import damage_of, private, readable_rows, set_aside
 from storage.store import StoreUnavailable
 
@@ -69,6 +71,8 @@ class Ledger:
         self._engine = engine
         self._writing = threading.Lock()
         self.note = ""  # what was damaged at the start, in words
+        self.baselines = Baselines(self._begin, self._writing)
+        self.incidents = Incidents(self._begin, self._writing)
 
     @classmethod
     def open(cls, url: str) -> Ledger:
@@ -85,16 +89,16 @@ class Ledger:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError as error:
             raise ExplainedError("the ledger's address", str(error), "write sqlite:////folder/ledger.sqlite") from None
-        note, rescued = "", list[tuple[Any, ...]]()
+        note, rescued = "", dict[sa.Table, list[tuple[Any, ...]]]()
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "ledger.sqlite")
             damage = damage_of(path)
             if damage:
                 aside = set_aside(path)
-                rescued = readable_rows(aside, "events", tuple(events.c.keys()))
-                note = (
-                    f"the ledger was damaged ({damage}): {len(rescued)} events were read, the file is kept as {aside}"
-                )
+                tables = metadata.sorted_tables
+                rescued = {table: readable_rows(aside, table.name, tuple(table.c.keys())) for table in tables}
+                read = ", ".join(f"{len(rows)} {table.name}" for table, rows in rescued.items())
+                note = f"the ledger was damaged ({damage}): {read} were read, the file is kept as {aside}"
                 log.error(note)
             private(path)
         engine = sa.create_engine(parsed)
@@ -107,15 +111,17 @@ class Ledger:
             raise
         ledger = cls(engine)
         ledger.note = note
-        if rescued:
-            ledger._take_over(rescued)
+        for table, rows in rescued.items():
+            ledger._take_over(table, rows)
         return ledger
 
-    def _take_over(self, rows: list[tuple[Any, ...]]) -> None:
-        """Put rows of a damaged file into the new one; the JSON column is text there."""
-        names = list(events.c.keys())
+    def _take_over(self, table: sa.Table, rows: list[tuple[Any, ...]]) -> None:
+        """Put rows of a damaged file into the new one; JSON columns are text there."""
+        if not rows:
+            return
+        names = list(table.c.keys())
         marks = ", ".join(f":{name}" for name in names)
-        insert = sa.text(f"INSERT OR IGNORE INTO events ({', '.join(names)}) VALUES ({marks})")  # noqa: S608
+        insert = sa.text(f"INSERT OR IGNORE INTO {table.name} ({', '.join(names)}) VALUES ({marks})")  # noqa: S608
         with self._begin() as con:
             con.execute(insert, [dict(zip(names, row, strict=True)) for row in rows])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 
 metadata = sa.MetaData()
 
@@ -32,5 +32,97 @@ events = sa.Table(
         postgresql_where=sa.text("until IS NULL"),
     ),
     sa.Index("events_since", "since"),
+    sqlite_autoincrement=True,
+)
+
+ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+# What is usual for a meter, building or site: at most one of a measure is the one in use, the others are superseded.
+baselines = sa.Table(
+    "baselines",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("site", sa.String, nullable=False),
+    sa.Column("scope", sa.String, nullable=False),
+    sa.Column("node", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),  # hourly, daily, monthly, or none: refused
+    sa.Column("period_start", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("period_end", sa.BigInteger, nullable=False),
+    sa.Column("fitted_at", sa.BigInteger, nullable=False),
+    sa.Column("superseded_at", sa.BigInteger),  # NULL for the one in use
+    sa.Column("history", sa.String, nullable=False),  # fingerprint of what was learnt from
+    sa.Column("quality", sa.JSON, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("learnt_from", sa.JSON, nullable=False),  # temperature, intervals left out, alarm budget
+    sa.Column("body", sa.LargeBinary),  # model and habits as JSON, deflated; NULL of old ones
+    sa.Index(
+        "baselines_in_use",
+        "site",
+        "scope",
+        "node",
+        "name",
+        unique=True,
+        sqlite_where=sa.text("superseded_at IS NULL"),
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+# Something a meter does not usually do: one cause, with its size.
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("site", sa.String, nullable=False),
+    sa.Column("node", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),  # the counter's quantity
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("family", sa.String, nullable=False),  # what stays while the kind is looked at again
+    sa.Column("since", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("until", sa.BigInteger),  # NULL while it lasts
+    sa.Column("detected", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.Float, nullable=False),  # beyond what was expected [unit]
+    sa.Column("rate", sa.Float, nullable=False),  # [unit/h]
+    sa.Column("confidence", sa.Float, nullable=False),
+    sa.Column("text_en", sa.String, nullable=False),
+    sa.Column("text_zh", sa.String, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("baseline", sa.BigInteger, nullable=False),  # id of the baseline it was judged by
+    sa.Column("part_of", sa.BigInteger),  # id of the incident that is its cause, below it in the tree
+    sa.Column("feedback", sa.String, nullable=False),  # the last word: confirmed, false_alarm, planned, or ""
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Index("incidents_since", "since"),
+    sa.Index("incidents_node", "node", "since"),
+    sqlite_autoincrement=True,
+)
+
+# What people said of incidents; nothing is overwritten, the last word counts.
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("incident", sa.BigInteger, nullable=False),
+    sa.Column("feedback", sa.String, nullable=False),  # confirmed, false_alarm, planned
+    sa.Column("note", sa.String, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Index("feedback_incident", "incident"),
+    sqlite_autoincrement=True,
+)
+
+# How a meter is watched, where that differs from the default; the last row of a measure counts.
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("site", sa.String, nullable=False),
+    sa.Column("node", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("alarms_per_month", sa.Float, nullable=False),  # 0: not watched
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # [us since 1970]
     sqlite_autoincrement=True,
 )
