@@ -59,13 +59,6 @@ def test_of_old_versions_the_figures_stay_and_the_models_go(ledger):
     rows = [ledger.baselines.put(baseline(fitted_at=i), {"model": i}) for i in range(6)]
     bodies = [ledger.baselines.body(row.id) for row in rows]
     assert bodies == [None, None, None, {"model": 3}, {"model": 4}, {"model": 5}]
-        None,
-        None,
-        None,
-        {"model": 3},
-        {"model": 4},
-        {"model": 5},
-    ]
     assert len(ledger.baselines.versions(MAIN)) == 6
 
 
