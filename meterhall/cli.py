@@ -104,11 +104,26 @@ def simulate(
     config: Config,
     seed: Annotated[int | None, typer.Option(help="another seed is another town")] = None,
     truth: Annotated[Path | None, typer.Option(help="where the ground truth of faults is written")] = None,
+    size: Annotated[str, typer.Option(help="city: write a configuration of that size and load its history first")] = "",
+    buildings: Annotated[int, typer.Option(min=1, help="of the city; each has ten meters and a vehicle")] = 300,
+    days: Annotated[int, typer.Option(min=0, max=4000, help="of the city's history")] = 1096,
+    broker: Annotated[str, typer.Option(help="where the city's vehicles publish")] = "mqtt://127.0.0.1:1883",
+    first_port: Annotated[int, typer.Option(min=1024, help="of the city's Modbus lines")] = 15_020,
 ) -> None:
     """Answer as the meters and vehicles of a configuration: real Modbus sockets, real MQTT messages."""
     from meterhall.configuring import read_or_exit
-    from meterhall.simulating import simulate_until_stopped
+    from meterhall.simulating import fill, make_city, simulate_until_stopped
+    from metering.explain import ExplainedError
 
+    if size not in ("", "city"):
+        raise fail(f'--size: "{size}" is not known; use city, or leave it out for what the folder says', INVALID)
+    if size:
+        try:
+            make_city(config, buildings=buildings, days=days, broker=broker, first_port=first_port)
+            stored = fill(read_or_exit(config), days=days)
+        except ExplainedError as error:
+            raise fail(str(error), INVALID) from None
+        say(f"{stored} readings of {days} days. Next, in another terminal: meterhall run --config {config}")
     raise typer.Exit(simulate_until_stopped(read_or_exit(config), truth=truth or config / "truth.json", seed=seed))
 
 

@@ -16,10 +16,10 @@ from storage.store import Outcome, WriteResult
 SOURCE = "history"  # as in the books
 
 
-def load_history(node: Node, bureau: Bureau, start: int, end: int) -> int:
+def load_history(node: Node, bureau: Bureau, start: int, end: int, *, counters_only: bool = False) -> int:
     """Generate and store the readings of [start, end) [us since 1970]; returns how many were stored.
 
-    Each chunk is one message of the source `history` in the books.
+    Each chunk is one message of the source `history` in the books. `counters_only`: without mean power.
     """
     stored = 0
     bar = Progress(
@@ -33,7 +33,7 @@ def load_history(node: Node, bureau: Bureau, start: int, end: int) -> int:
     )
     with bar:
         task = bar.add_task(f"Loading {(end - start) // DAY_US} days of history", total=end - start)
-        for batch in history(bureau, start, end):
+        for batch in history(bureau, start, end, counters_only=counters_only):
             stored += _store(node, batch)
             bar.update(task, completed=int(batch.at.max()) - start)
         bar.add_task("Computing consumption", total=None)

@@ -5,16 +5,72 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from devices.settings import LogSettings, Settings
+from meterhall.history import load_history
 from meterhall.logs import set_up_logging
+from meterhall.node import open_node
 from meterhall.run import FAILED, OK, on_signals
+from metering.clock import DAY_US, QUARTER_US, now_us
 from metering.explain import ExplainedError
+from simulators.city import write_city
 from simulators.config import open_bureau
 from simulators.live import run
 from simulators.mqtt_publisher import Publisher
+
+CITY = """# A simulated city; broker and Modbus lines are on loopback.
+
+[server]
+port = {port}
+
+[[broker]]
+id = "demo"
+url = "{broker}"
+client_id = "meterhall-city"
+"""
+MARGIN_DAYS = 2  # between the day on which the counters begin and the first day of history
+
+
+def make_city(folder: Path, *, buildings: int, days: int, broker: str, port: int = 8420, first_port: int) -> None:
+    """Write a city's configuration into an empty folder: ten meters and a vehicle for each building.
+
+    Raises
+    ------
+    ExplainedError
+        If the folder has a site.toml already.
+    """
+    if (folder / "site.toml").exists():
+        raise ExplainedError(str(folder / "site.toml"), "is there already", "give a folder that is not there yet")
+    begin = now_us() - (days + MARGIN_DAYS) * DAY_US
+    write_city(
+        folder,
+        buildings=buildings,
+        meters=10 * buildings,
+        vehicles=buildings,
+        first_port=first_port,
+        anchor=datetime.fromtimestamp(begin / 1e6, UTC).date().isoformat(),
+    )
+    (folder / "meterhall.toml").write_text(CITY.format(broker=broker, port=port), encoding="utf-8")
+
+
+def fill(settings: Settings, *, days: int) -> int:
+    """Load so many days of history of a city, one value of each meter a quarter hour; returns how many values.
+
+    Raises
+    ------
+    ExplainedError
+        If the data folder is in use.
+    """
+    end = now_us() // QUARTER_US * QUARTER_US
+    with open_node(settings) as node:
+        bureau = open_bureau(settings.folder, settings.folder / "truth.json")
+        stored = load_history(node, bureau, end - days * DAY_US, end, counters_only=True)
+        node.store.maintain(now_us())
+        node.store.checkpoint()
+    return stored
 
 
 def simulate_until_stopped(settings: Settings, *, truth: Path, seed: int | None = None) -> int:

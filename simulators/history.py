@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metering.clock import DAY_US, HOUR_US, QUARTER_US, SECOND_US, now_us
-from metering.quantity import Carrier, Phase, Quality
+from metering.quantity import QUANTITIES, Carrier, Kind, Phase, Quality
 from metering.reading import Origin, Point, ReadingBatch
 from metering.site import Meter, Vehicle
 from simulators.config import Bureau
@@ -43,6 +43,7 @@ def history(
     received_at: int | None = None,
     chunk_days: int = 30,
     world: World | None = None,
+    counters_only: bool = False,
 ) -> Iterator[ReadingBatch]:
     """Readings of all devices in [start, end), site by site; each batch is sorted by point and time.
 
@@ -53,6 +54,7 @@ def history(
     received_at : when they came in; None: now [us since 1970]
     chunk_days : days a batch holds
     world : one that `build` made and that holds [start, end); None: it is built here
+    counters_only : meters say their counter and no mean power; climate and vehicles are as ever
 
     Yields
     ------
@@ -70,17 +72,19 @@ def history(
         raise ValueError(f"step is {step} us; use a multiple of a quarter hour")
     came = now_us() if received_at is None else received_at
     for part in [bureau] if world else bureau.parts():
-        yield from _history(world or build(part, end), start, end, step, came, chunk_days)
+        yield from _history(world or build(part, end), start, end, step, came, chunk_days, counters_only)
 
 
-def _history(world: World, start: int, end: int, step: int, came: int, chunk_days: int) -> Iterator[ReadingBatch]:
+def _history(
+    world: World, start: int, end: int, step: int, came: int, chunk_days: int, counters_only: bool
+) -> Iterator[ReadingBatch]:
     """The history of one site."""
     start = max(start, world.grid.start + QUARTER_US)
     first, last = -(-(start - world.grid.start) // QUARTER_US), -(-(end - world.grid.start) // QUARTER_US)
     edges = np.arange(first, last, step // QUARTER_US)
     if not len(edges):
         return
-    columns = list(_columns(world, edges))
+    columns = list(_columns(world, edges, counters_only))
     at = world.grid.edges[edges]
     origins = (Origin(SIMULATED, came, "", ""), Origin(REPLAYED, came, "", ""))
     points = tuple(column.point for column in columns)
@@ -108,14 +112,17 @@ def _history(world: World, start: int, end: int, step: int, came: int, chunk_day
         )
 
 
-def _columns(world: World, edges: NDArray[np.int64]) -> Iterator[Column]:
+def _columns(world: World, edges: NDArray[np.int64], counters_only: bool) -> Iterator[Column]:
     seconds = (world.grid.edges[edges] - world.grid.start) / SECOND_US
     at = world.grid.edges[edges]
     for device in world.bureau.installation.devices():
         known = registers(device.profile)
         quiet = world.silent.get(device.id)
         said = None if quiet is None else ~quiet[edges - 1 - world.first]
+        metered = isinstance(device, Meter) and device.carrier is not Carrier.CLIMATE
         for quantity, value in _true(world, device, edges, seconds):
+            if counters_only and metered and QUANTITIES[quantity].kind is not Kind.COUNTER:
+                continue
             if (quantity, TOTAL) in known:
                 yield _told(world, device, quantity, at, value, said)
 

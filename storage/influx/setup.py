@@ -172,12 +172,8 @@ def _map(client: Any, address: Address, bucket: Any) -> Step:
 
 @contextlib.contextmanager
 def _client_2(address: Address) -> Iterator[Any]:
-    try:
-        from influxdb_client import InfluxDBClient
-    except ImportError:
-        raise ExplainedError(
-            "influxdb-client", "is not installed", 'install it: pip install "meterhall[influx]"'
-        ) from None
+    from influxdb_client import InfluxDBClient
+
     options = {"ssl_ca_cert": address.ca_file} if address.ca_file else {}
     with InfluxDBClient(
         url=address.http_url, token=address.token, org=address.org or "-", timeout=30_000, **options
