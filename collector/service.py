@@ -18,6 +18,7 @@ from collector.mqtt.source import BrokerConfig, Message, MqttSource
 from collector.pipeline import Pipeline
 from devices.registers import modbus_profile
 from devices.settings import BrokerSettings, Settings
+from metering.clock import SECOND_US
 from metering.explain import ExplainedError
 from metering.health import LineHealth, SpoolHealth
 from metering.reading import Point
@@ -49,21 +50,30 @@ class RefusedRow(Protocol):
 
 
 class MqttInlet:
-    """What one broker delivers becomes records; they are acknowledged when the spool has them."""
+    """What one broker delivers becomes records; they are acknowledged when the spool has them.
+
+    Messages of one topic that come in one buffer are stamped a microsecond apart: without a time of their own they
+    are several readings, not several values of one.
+    """
 
     def __init__(self, source_id: str, intake: Intake, spool: Spool, now: Callable[[], int], most_bytes: int) -> None:
         self._id, self._intake, self._now, self._most = source_id, intake, now, most_bytes
         self._redelivery = Redelivery(spool.recent(source_id), content_hash)
+        self._last = 0  # the newest stamp given [us since 1970]
         self.source: MqttSource | None = None
 
     def deliver(self, messages: list[Message]) -> None:
         """Take the messages of one socket buffer."""
         now, source_id, most, generation = self._now(), self._id, self._most, 0
+        if 0 <= self._last - now < SECOND_US:  # further back: the clock was set
+            now = self._last + 1
         records: list[Record] = []
         acknowledged: list[int] = []
-        add, add_id, new = records.append, acknowledged.append, tuple.__new__  # the hot path
+        times: dict[str, int] = {}
+        add, add_id, times_of, new = records.append, acknowledged.append, times.get, tuple.__new__  # the hot path
         for topic, payload, packet_id, _, dup, retain, generation, oversize in messages:  # noqa: B007
-            flags, stamp = RETAINED if retain else 0, now
+            times[topic] = before = times_of(topic, -1) + 1
+            flags, stamp = RETAINED if retain else 0, now + before
             if packet_id:
                 add_id(packet_id)
                 if dup and (first := self._redelivery.first_stamp(packet_id, topic, payload)) is not None:
@@ -71,6 +81,7 @@ class MqttInlet:
             if oversize or len(payload) > most:
                 flags |= OVERSIZE
             add(new(Record, (_MQTT, source_id, topic, payload, stamp, flags, packet_id)))
+        self._last = now + max(times.values(), default=0)
         source = self.source
         if acknowledged and source is not None:
             self._redelivery.remember(records)
