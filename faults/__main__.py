@@ -24,6 +24,9 @@ def show(rows: list[Row]) -> list[Row]:
     """Print some rows of the table."""
     for row in rows:
         print(line_of(row), flush=True)
+    if rows:
+        took, used = sum(row.took_s for row in rows), sum(row.cpu_s for row in rows)
+        print(f"    {took:.0f} s, {used:.0f} s of processor time", flush=True)
     return rows
 
 

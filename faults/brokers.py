@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import socket
-import ssl
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
 
-from faults.broker import Broker
+from faults.certificates import certificates, listening, secret
+from faults.proxy import Proxy
 from faults.report import Row
 from faults.rig import Rig
 from faults.waiting import TooLate, wait_until
@@ -117,60 +113,13 @@ def frozen(folder: Path, *, seed: int, times: int, freeze_s: float = 32.0) -> Ro
     return row
 
 
-class Proxy:
-    """A TCP proxy on loopback that cuts every connection when told to."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self.accepted = 0
-        self._pairs: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-                server = socket.create_connection(("127.0.0.1", self._target), 2)
-            except OSError:
-                if self._server.fileno() < 0:
-                    return
-                continue
-            self.accepted += 1
-            self._pairs |= {client, server}
-            for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
-
-    def _pump(self, one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(65_536):
-                other.sendall(data)
-        for end in (one, other):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            self._pairs.discard(end)
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for end in list(self._pairs):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.close()
-        self.cut()
-
-
 def flapping(folder: Path, *, seed: int, seconds: float) -> Row:
     """The network between broker and product is cut every 1 to 5 seconds."""
     row = Row("network flapping", "cuts")
     rng = random.Random(seed)
     with Rig(folder, seed=seed, devices=100) as rig:
         proxy = Proxy(rig.broker.port)
-        text = (rig.product.folder / "meterhall.toml").read_text()
-        (rig.product.folder / "meterhall.toml").write_text(text.replace(f":{rig.broker.port}", f":{proxy.port}"))
+        rig.configure(broker=proxy.url)
         rig.product.start().wait_live()
         rig.product.wait_connected()
         rig.publish(*RATE)
@@ -298,81 +247,6 @@ def bad_tls(folder: Path) -> list[Row]:
     return rows
 
 
-def secret(place: Path) -> Path:
-    """A password file."""
-    path = place / "password"
-    path.write_text("a-secret-that-must-not-leave\n")
-    path.chmod(0o600)
-    return path
-
-
-def certificates(place: Path, name: str, *, expired: bool = False) -> tuple[Path, Path, Path]:
-    """An authority of our own, and a certificate with its key, made with openssl."""
-    place.mkdir(parents=True, exist_ok=True)
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
-
-    openssl(
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=faults",
-    )
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "b.key", "-out", "b.csr", "-subj", f"/CN={name}")
-    kind = "IP" if name[0].isdigit() else "DNS"
-    (place / "names").write_text(f"subjectAltName={kind}:{name}\n")
-    (place / "index.txt").touch()
-    (place / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\n"
-        "unique_subject=no\ncopy_extensions=none\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\n"
-        f"subjectAltName={kind}:{name}\n"
-    )
-    (place / "serial").write_text("01\n")
-    start, end = ("20200101000000Z", "20210101000000Z") if expired else ("20200101000000Z", "20991231000000Z")
-    openssl("ca", "-batch", "-config", "ca.cnf", "-cert", "ca.crt", "-keyfile", "ca.key", "-in", "b.csr",
-            "-out", "b.crt",
-            "-startdate", start, "-enddate", end, "-notext")  # fmt: skip
-    return place / "ca.crt", place / "b.crt", place / "b.key"
-
-
-@contextlib.contextmanager
-def listening(certificate: Path, key: Path) -> Iterator[tuple[int, list[int]]]:
-    """A TLS listener: its port, and for each connection how many bytes came after the handshake."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server = socket.create_server(("127.0.0.1", 0))
-    heard: list[int] = []
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = server.accept()
-            except OSError:
-                return
-            received = 0
-            client.settimeout(3)
-            with contextlib.suppress(OSError, ssl.SSLError), context.wrap_socket(client, server_side=True) as secure:
-                while data := secure.recv(4096):
-                    received += len(data)
-            heard.append(received)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield server.getsockname()[1], heard
-    finally:
-        server.close()
-
-
 def power_cut_of_broker(folder: Path, *, seed: int) -> Row:
     """kill -9 of the broker: what it loses is its own loss; we double and invent nothing."""
     row = Row("broker kill -9", "kills", count=1)
@@ -393,6 +267,3 @@ def power_cut_of_broker(folder: Path, *, seed: int) -> Row:
     row.missed += verdict.unbalanced
     row.notes["lost by the broker [readings]"] = verdict.lost
     return row
-
-
-assert Broker

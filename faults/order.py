@@ -15,7 +15,7 @@ from metering.quantity import Carrier
 from metering.reading import Origin, Point, ReadingBatch
 from metering.site import Installation, Meter, Name, Site
 from storage.opening import duckdb_url, open_store
-from storage.store import Outcome
+from storage.store import Outcome, Store
 
 T0 = 1_767_225_600_000_000
 STEP_US = 5 * MINUTE_US
@@ -78,6 +78,19 @@ def installation(points: int) -> Installation:
     return Installation(sites=(Site("s", Name("S"), "Europe/Berlin"),), meters=meters)
 
 
+def everything(store: Store) -> dict[str, np.ndarray]:
+    """All readings, and the intervals of a quarter hour and a day, by name."""
+    found: dict[str, np.ndarray] = {}
+    for point in sorted(store.points()):
+        series = store.series(point, 0, 1 << 62)
+        found[f"{point} at"], found[f"{point} value"] = series.at, series.value
+    for resolution in ("15min", "day"):
+        for each in store.intervals(sorted(store.measures()), resolution, 0, 1 << 61):
+            for name in ("start", "end", "amount", "coverage", "estimated", "quality"):
+                found[f"{each.measure} {resolution} {name}"] = getattr(each, name)
+    return found
+
+
 def run(folder: Path, readings: Readings, points: int) -> tuple[dict[str, np.ndarray], dict[str, int], float]:
     """Write in batches and derive; everything that is stored then, and how often which outcome came."""
     folder.mkdir(parents=True)
@@ -106,14 +119,7 @@ def run(folder: Path, readings: Readings, points: int) -> tuple[dict[str, np.nda
             deriver.run_once(int(T0 + 400 * 86_400e6))
     while deriver.pending():
         deriver.run_once(int(T0 + 400 * 86_400e6))
-    found: dict[str, np.ndarray] = {}
-    for point in sorted(store.points()):
-        series = store.series(point, 0, 1 << 62)
-        found[f"{point} at"], found[f"{point} value"] = series.at, series.value
-    for resolution in ("15min", "day"):
-        for each in store.intervals(sorted(store.measures()), resolution, 0, 1 << 61):
-            for name in ("start", "end", "amount", "coverage", "estimated", "quality"):
-                found[f"{each.measure} {resolution} {name}"] = getattr(each, name)
+    found = everything(store)
     store.close()
     return found, {outcome.name.lower(): int(outcomes[outcome]) for outcome in Outcome}, time.process_time() - began
 

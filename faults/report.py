@@ -39,6 +39,7 @@ class Row:
     skipped: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     took_s: float = 0.0
+    cpu_s: float = 0.0  # processor time of the harness and of everything it started
 
     def add(self, verdict: Verdict) -> Row:
         """Take over what the oracle found."""

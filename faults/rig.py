@@ -40,10 +40,14 @@ class Rig:
         self.broker = Broker(folder / "broker", lines=broker_lines)
         data = Path((configuration or {}).get("data", folder / "site" / "data"))
         self.product = Product(folder / "site", launch=launch, wrap=wrap, data=data)
-        options = {"broker": self.broker.url, "devices": devices, **(configuration or {})}
-        write_configuration(self.product.folder, port=self.product.port, **options)
+        self._options: dict[str, Any] = {"broker": self.broker.url, "devices": devices, **(configuration or {})}
+        self.configure()
         self.ledgers: list[Path] = []
         self.publishers: list[subprocess.Popen[bytes]] = []
+
+    def configure(self, **changes: Any) -> None:
+        """Write the configuration, changed in some options of `write_configuration`."""
+        write_configuration(self.product.folder, port=self.product.port, **{**self._options, **changes})
 
     def __enter__(self) -> Rig:
         self.broker.start()
@@ -91,6 +95,6 @@ class Rig:
         self.product.stop()
         return self.examine(waived=waived)
 
-    def examine(self, *, waived: Iterable[tuple[int, int]] = ()) -> Verdict:
-        """What the oracle finds; the product must have ended."""
-        return examine(self.product.data, self.ledger, self.t0, site=SITE, waived=waived)
+    def examine(self, data: Path | None = None, *, waived: Iterable[tuple[int, int]] = ()) -> Verdict:
+        """What the oracle finds in the product's data folder, or another; the product must have ended."""
+        return examine(data or self.product.data, self.ledger, self.t0, site=SITE, waived=waived)

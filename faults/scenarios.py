@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import brokers, clocks, disks, flood, kill, modbus, operation, order, payloads, torn, wrong
+from faults import brokers, clocks, disks, flood, kill, modbus, operation, order, payloads, torn, untimed, upkeep, wrong
 from faults.report import Row
 
 
@@ -152,6 +152,22 @@ def sigterm(context: Context) -> Iterable[Row]:
     yield operation.sigterm(context.folder, times=context.count(5, 100), seed=context.seed)
 
 
+def without_time(context: Context) -> Iterable[Row]:
+    """Messages without a device time: delivered again after kill -9, and kept by the broker."""
+    yield untimed.without_time(context.sub("killed"), kills=context.count(5, 100), seed=context.seed)
+    yield untimed.retained(context.sub("retained"), count=context.count(1_000, 10_000), seed=context.seed)
+
+
+def reloads(context: Context) -> Iterable[Row]:
+    """The configuration changes under load, with mistakes and kills between."""
+    yield upkeep.reload_under_load(context.folder, times=context.count(8, 200), seed=context.seed)
+
+
+def backups(context: Context) -> Iterable[Row]:
+    """Backups under load; the restored copies have equal books and sums."""
+    yield upkeep.backup_under_load(context.folder, times=context.count(2, 50), seed=context.seed)
+
+
 def backlog(context: Context) -> Iterable[Row]:
     """Millions of readings wait in the spool at the start."""
     yield operation.backlog(context.folder, readings=context.count(5_000_000, 43_000_000), seed=context.seed)
@@ -174,6 +190,9 @@ SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
     "bombs": payload_bombs,
     "clock": clock,
     "order": any_order,
+    "untimed": without_time,
+    "reload": reloads,
+    "backup": backups,
     "two": two_collectors,
     "sigterm": sigterm,
     "backlog": backlog,
@@ -182,10 +201,15 @@ SCENARIOS: dict[str, Callable[[Context], Iterable[Row]]] = {
 ALONE = frozenset({"modbus-dead", "flood", "backlog", "clock", "sigterm"})  # these measure time
 
 
+def processor_time() -> float:
+    """Seconds of processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
 def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
     """One scenario, in a folder of its own; a scenario that breaks off is a failure."""
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
-    started = time.monotonic()
+    started, before = time.monotonic(), processor_time()
     try:
         found = list(SCENARIOS[name](Context(folder, level, seed)))
     except Exception as error:
@@ -193,6 +217,7 @@ def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
         found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
     for row in found:
         row.took_s = round((time.monotonic() - started) / len(found), 1)
+        row.cpu_s = round((processor_time() - before) / len(found), 1)
     if keep and not all(row.passed for row in found):
         print(f"    kept: {folder}", flush=True)
     else:
