@@ -156,7 +156,7 @@ def check_broker(path: Path, version: tuple[int, ...] | None = None) -> list[Rem
     remarks = [*_spelling(found)]
     for part in (_persistence, _queue, _flow, _sizes, _access, _listeners, _bridges):
         remarks += part(found)
-    remarks += _version(version)
+    remarks += say_version(version)
     return remarks
 
 
@@ -424,7 +424,8 @@ def _bridges(found: Configuration) -> Iterator[Remark]:
                 )
 
 
-def _version(version: tuple[int, ...] | None) -> Iterator[Remark]:
+def say_version(version: tuple[int, ...] | None) -> Iterator[Remark]:
+    """Whether a Mosquitto of this version has known faults."""
     if version is None:
         return
     shown = ".".join(map(str, version))

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import stat
-import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 from api.disk import disk_of
 from devices.catalog import ConfigurationError
 from devices.settings import Settings
-from meterhall.broker import find_mosquitto
-from meterhall.brokercheck import check_broker, installed_version
+from meterhall.brokerdoctor import check_brokers, rates
 from meterhall.configuring import read_settings
 from meterhall.remarks import Remark, broken, ok, warning
 from meterhall.running import ask, is_running
+from meterhall.timekeeping import check_clock, check_device_clocks
 from meterhall.workcalendar import official, read_overrides
-from metering.clock import SECOND_US, from_us, now_us
+from metering.clock import from_us, now_us
 from metering.explain import ExplainedError
 from storage.looking import Seen, look_at
 from storage.sqlite import damage_of
 
-BUILT = date(2026, 1, 1)  # a clock before this is wrong: it is older than the program
-AHEAD_S = 300.0
 FULL_SOON_DAYS, FULL_NOW_BYTES = 60, 512 << 20
-BROKER_FILES = (Path("/etc/mosquitto/mosquitto.conf"),)
-CONNECT_S = 2.0
 
 
 def examine(folder: Path, now: Callable[[], int] = now_us) -> Iterator[Remark]:
@@ -46,17 +38,17 @@ def examine(folder: Path, now: Callable[[], int] = now_us) -> Iterator[Remark]:
         return
     found = settings.installation
     yield ok("configuration", f"valid: {len(found.meters)} meters, {len(found.vehicles)} vehicles, all profiles known")
-    running = is_running(settings)
+    running, messages_a_day = is_running(settings), dict[str, float]()
     yield from check_rights(settings)
     if not settings.data.is_dir():
         yield warning("data folder", f"{settings.data} is not there", "nothing has run on this configuration yet")
     elif running:
-        yield from check_running(settings, now)
+        yield from check_running(settings, messages_a_day)
     else:
-        yield from check_stopped(settings, now)
+        yield from check_stopped(settings, messages_a_day)
     yield from check_leftovers(settings)
     yield from check_clock(settings, now)
-    yield from check_brokers(settings)
+    yield from check_brokers(settings, messages_a_day)
     yield from check_calendar(settings, now)
     yield from check_zones(settings, now)
 
@@ -92,12 +84,13 @@ def check_rights(settings: Settings) -> Iterator[Remark]:
                 yield broken("rights", f"{file}, a private key, can be read by others", f"chmod 600 {file}")
 
 
-def check_running(settings: Settings, now: Callable[[], int]) -> Iterator[Remark]:
-    """What the running server says of itself."""
+def check_running(settings: Settings, messages_a_day: dict[str, float]) -> Iterator[Remark]:
+    """What the running server says of itself; `messages_a_day` of each source is noted."""
     try:
         ready = ask(settings, "GET", "/health/ready")
         books = ask(settings, "GET", "/api/v1/books")
         disk = ask(settings, "GET", "/api/v1/disk")
+        latest = ask(settings, "GET", "/api/v1/latest")
     except ExplainedError as problem:
         yield broken("server", f"holds the data folder, and {problem.what}", problem.mend)
         return
@@ -110,10 +103,12 @@ def check_running(settings: Settings, now: Callable[[], int]) -> Iterator[Remark
     yield from _damage(spool.get("damaged", []))
     yield from _balance(books, spool.get("pending_messages", 0))
     yield from say_disk(disk["free_bytes"], disk["days_until_full"], disk["readings_a_day"])
+    yield from check_device_clocks(latest)
+    messages_a_day |= rates(books, disk["readings_a_day"])
 
 
-def check_stopped(settings: Settings, now: Callable[[], int]) -> Iterator[Remark]:
-    """What the next start would find; nothing is mended here."""
+def check_stopped(settings: Settings, messages_a_day: dict[str, float]) -> Iterator[Remark]:
+    """What the next start would find; nothing is mended here. `messages_a_day` of each source is noted."""
     yield ok("server", "is stopped")
     seen = look_at(settings.data)
     for problem in seen.problems:
@@ -135,6 +130,8 @@ def check_stopped(settings: Settings, now: Callable[[], int]) -> Iterator[Remark
             yield ok("books", f"balance{waiting}")
     disk = disk_of(settings.data, seen.store)
     yield from say_disk(disk.free_bytes, disk.days_until_full, disk.readings_a_day)
+    if seen.books is not None:
+        messages_a_day |= rates(seen.books.snapshot(), disk.readings_a_day)
 
 
 def _store(settings: Settings, seen: Seen) -> Iterator[Remark]:
@@ -198,61 +195,6 @@ def check_leftovers(settings: Settings) -> Iterator[Remark]:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         kind = "a backup" if folder.parent.name == "backups" else "what a restore replaced"
         yield warning("data folder", f"{folder.name}: {kind}, {size / 1e6:,.1f} MB", f"move {folder} to another disk")
-
-
-def check_clock(settings: Settings, now: Callable[[], int]) -> Iterator[Remark]:
-    """The wall clock against the program's own age and the times of the files."""
-    clock = now()
-    if clock < time.mktime(BUILT.timetuple()) * SECOND_US:
-        yield broken(
-            "clock", f"says {from_us(clock):%Y-%m-%d %H:%M} UTC, which is before this program was made", "set it: NTP"
-        )
-        return
-    newest, name = 0.0, ""
-    paths = settings.data.rglob("*") if settings.data.is_dir() else ()
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            if (changed := path.lstat().st_mtime) > newest:
-                newest, name = changed, path.name
-    ahead = newest - clock / SECOND_US
-    if ahead > AHEAD_S:
-        yield broken(
-            "clock",
-            f"has gone back: {name} was written {ahead / 60:,.0f} min after the present time",
-            "set the clock, and let NTP keep it (timedatectl set-ntp true)",
-        )
-    else:
-        yield ok("clock", f"{from_us(clock):%Y-%m-%d %H:%M:%S} UTC, no file is younger")
-
-
-def check_brokers(settings: Settings) -> Iterator[Remark]:
-    """Each broker answers, and does not lose what waits, as far as its settings can be seen from here."""
-    for broker in settings.brokers:
-        parts = urlsplit(broker.url)
-        host, port = parts.hostname or "", parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        near = host in ("127.0.0.1", "::1", "localhost")
-        subject = f"broker {broker.id}"
-        try:
-            with socket.create_connection((host, port), CONNECT_S):
-                yield ok(subject, f"{host}:{port} answers")
-        except OSError as error:
-            yield warning(subject, f"{host}:{port} does not answer: {error}", "start it, or mend its url in [[broker]]")
-        if parts.scheme == "mqtt" and not near:
-            mend = 'url = "mqtts://..." with ca_file, and TLS in the broker'
-            yield warning(subject, "readings and the password pass in clear", mend)
-        files = [path for path in BROKER_FILES if near and path.is_file()]
-        for path in files:
-            program = find_mosquitto()
-            with contextlib.suppress(ExplainedError):
-                for remark in check_broker(path, installed_version(program) if program else None):
-                    if remark.state != "ok":
-                        yield Remark(f"{subject}, {remark.subject}", "warning", remark.what, remark.mend)
-        if not files:
-            yield warning(
-                subject,
-                "its queue limits cannot be seen from here: beyond them messages are dropped without a word",
-                "run there: meterhall broker check /etc/mosquitto/mosquitto.conf",
-            )
 
 
 def check_calendar(settings: Settings, now: Callable[[], int]) -> Iterator[Remark]:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from meterhall import doctor
-from meterhall.doctor import check_calendar, check_clock, examine, say_disk
+from meterhall import brokerdoctor, doctor, timekeeping
+from meterhall.doctor import check_calendar, examine, say_disk
 from meterhall.node import open_node
 from metering.clock import DAY_US, now_us, to_us
 from tests.conftest import free_port, wait_until
@@ -101,7 +101,9 @@ def test_a_clock_that_has_gone_back_is_noticed_by_the_files(folder):
     (words,) = found(folder, "broken")
     assert "ledger.sqlite was written" in words
     settings = configure(folder)
-    assert [each.state for each in check_clock(settings, lambda: to_us(datetime(2001, 1, 1, tzinfo=UTC)))] == ["broken"]
+    assert [
+        each.state for each in timekeeping.check_clock(settings, lambda: to_us(datetime(2001, 1, 1, tzinfo=UTC)))
+    ] == ["broken"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_a_year_without_official_work_days_is_a_warning_when_it_is_this_one(tmp_
 def test_a_broker_on_this_machine_is_read_and_one_without_tls_afar_is_named(folder, monkeypatch, tmp_path):
     conf = tmp_path / "mosquitto.conf"
     conf.write_text("listener 1883\nmax_queued_messages 100\n")
-    monkeypatch.setattr(doctor, "BROKER_FILES", (conf,))
+    monkeypatch.setattr(brokerdoctor, "BROKER_FILES", (conf,))
     assert any("mosquitto.conf:2" in each and "beyond 100 " in each for each in found(folder, "warning"))
     path = folder / "meterhall.toml"
     path.write_text(path.read_text().replace("mqtt://127.0.0.1:1", "mqtt://127.0.0.2:1"))
