@@ -14,6 +14,7 @@ from analytics.anomaly.habits import Habits
 from analytics.anomaly.incident import Feedback, Incident, Kind
 from analytics.anomaly.learning import Learnt
 from analytics.baseline.expected import predict
+from analytics.baseline.fitting import HeldOut
 from analytics.workdays import Workdays
 from metering.clock import HOUR_US
 
@@ -61,6 +62,34 @@ def detect(
             told[incident.key] = incident
     found = sorted(told.values(), key=lambda i: (i.start, i.detected))
     return [i for i in found if not _known(i, remarks)]
+
+
+def look_back(
+    learnt: Learnt, held: HeldOut, time: NDArray[Any], value: NDArray[Any], *, flow: bool = False
+) -> list[Incident]:
+    """Incidents of the baseline period itself, oldest first: each hour against what was expected without its month.
+
+    Parameters
+    ----------
+    held : of `learn_held_out`; time, value : as given to it, hourly
+    """
+    start, place = np.unique(hours(time), return_index=True)
+    amount = np.asarray(value, np.float64)[place]
+    expected, scale = np.full(len(start), np.nan), np.ones(len(start))
+    at = np.searchsorted(held.start, start)
+    known = at < len(held.start)
+    known[known] = held.start[at[known]] == start[known]
+    expected[known], scale[known] = held.expected[at[known]], held.scale[at[known]]
+    habits = replace(learnt.habits, level_day=(), level_night=())  # those stand at its end
+    detector = Detector(habits, zone=learnt.model.zone, unit=learnt.model.unit, flow=flow)
+    told: dict[tuple[str, int], Incident] = {}
+    for row in zip(start.tolist(), amount.tolist(), expected.tolist(), np.nan_to_num(scale, nan=1.0).tolist(),
+                   strict=True):  # fmt: skip
+        for incident in detector.push(*row):
+            told[incident.key] = incident
+    for incident in detector.open:
+        told[incident.key] = incident
+    return sorted(told.values(), key=lambda i: (i.start, i.detected))
 
 
 def judged(

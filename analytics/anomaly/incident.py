@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +51,16 @@ class Incident:
     def key(self) -> tuple[str, int]:
         """What stays the same while an incident is told again with its end, or with a likelier kind."""
         return ("use" if self.kind in USE_KINDS else self.kind, self.detected)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; `from_dict` gives the same incident back."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return row | {"text": [self.text.en, self.text.zh]}
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> Incident:
+        """The incident of `to_dict`."""
+        return Incident(**{**row, "text": Name(*row["text"])})
 
     @property
     def about_data(self) -> bool:

@@ -169,8 +169,9 @@ def _calibrated(
     limits = Limits(*(
         float(min(max(peak * MARGIN, low), high)) for peak, low, high in zip(peaks, FLOOR, CAP, strict=True)
     ))  # fmt: skip
-    daily = [float(x) for x in watch.levels][-LAG_DAYS:]
-    nightly = [float(x) for x in watch.night_levels][-LAG_DAYS:]
+    lately = np.isfinite(error[-LAG_DAYS * 24 :]).any()  # what a meter did before it rested is no level to go by
+    daily = [float(x) for x in watch.levels][-LAG_DAYS:] if lately else []
+    nightly = [float(x) for x in watch.night_levels][-LAG_DAYS:] if lately else []
     return _with(
         plain, **deviation, scale_least=least, limits=limits, level_day=tuple(daily), level_night=tuple(nightly)
     )

@@ -74,7 +74,7 @@ class Baselines:
         StoreUnavailable
             If nothing was changed.
         """
-        packed = zlib.compress(json.dumps(body, allow_nan=False, separators=(",", ":")).encode(), 6)
+        packed = zlib.compress(json.dumps(body, allow_nan=False, separators=(",", ":")).encode(), 1)
         here = _of(row.measure)
         with self._writing, self._begin() as con:
             con.execute(
@@ -139,6 +139,7 @@ def _of(measure: Measure) -> tuple[sa.ColumnElement[bool], ...]:
     c = baselines.c
     return (
         c.site == measure.site, c.scope == measure.scope, c.node == measure.node, c.name == measure.name,
+        c.unit == measure.unit,
     )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ baselines = sa.Table(
         "scope",
         "node",
         "name",
+        "unit",
         unique=True,
         sqlite_where=sa.text("superseded_at IS NULL"),
         postgresql_where=sa.text("superseded_at IS NULL"),

@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index(
         "baselines_in_use",
         "baselines",
-        ["site", "scope", "node", "name"],
+        ["site", "scope", "node", "name", "unit"],
         unique=True,
         sqlite_where=in_use,
         postgresql_where=in_use,
