@@ -131,17 +131,15 @@ class DeviceFigure:
     line: str
 
 
-def device_figures(services: Services) -> list[DeviceFigure]:
-    """Every meter and vehicle, with its health."""
+def device_figures(services: Services, devices: Sequence[Meter | Vehicle] | None = None) -> list[DeviceFigure]:
+    """Meters and vehicles with their health; all of them, unless some are named."""
     units: dict[str, tuple[str, UnitHealth]] = {}
     for line in services.collector.lines() if services.collector else []:
         for unit in line.units:
             units[unit.device] = (line.id, unit)
-    newest: dict[str, int] = {}
-    for point, reading in services.store.latest().items():
-        newest[point.meter] = max(newest.get(point.meter, 0), to_us(reading.observed_at))
+    newest = services.store.last_seen()
     out = []
-    for device in services.installation.devices():
+    for device in services.installation.devices() if devices is None else devices:
         found = units.get(device.id)
         line_id, own = found if found else ("", None)
         seen = newest.get(device.id)
@@ -179,7 +177,7 @@ class VehicleState:
 
 
 def vehicle_states(services: Services, vehicles: Sequence[Vehicle], period: Period) -> list[VehicleState]:
-    """The state of some vehicles of one site; one look into the store for all."""
+    """The state of some vehicles, all of one time zone; one look into the store for all."""
     names = ("state_of_charge", "fuel_level", "odometer", "speed", "charging", "engine_on", "battery_power")
     points = [Point(vehicle.site, vehicle.id, name) for vehicle in vehicles for name in names]
     latest = services.store.latest(points)

@@ -114,6 +114,10 @@ class Store(Protocol):
         """The newest reading of each point (by observed_at), from memory."""
         ...
 
+    def last_seen(self) -> dict[str, int]:
+        """Meter or vehicle -> observed_at of its newest reading [us since 1970], from memory."""
+        ...
+
     def origins(self, point: Point, start: int, end: int) -> list[tuple[int, Origin]]:
         """(observed_at, origin) of the samples in [start, end): where each reading came from."""
         ...

@@ -115,7 +115,7 @@ def meter(view: View, thing: Meter, wanted: str = "") -> dict[str, Any]:
     """What `meter.html` shows."""
     services = view.services
     points = sorted((p for p in services.store.points() if p.meter == thing.id), key=point_order)
-    health = next(each for each in device_figures(services) if each.device.id == thing.id)
+    health = device_figures(services, [thing])[0]
     base = {
         "meter": thing,
         "name": view.name(thing),

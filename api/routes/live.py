@@ -55,13 +55,14 @@ def get_latest(
 ) -> list[schemas.LatestOut]:
     """The newest reading of each point, with its age; facts applied."""
     asked = points_asked(services, points)
+    if meter is not None or site is not None:
+        some = services.store.points() if asked is None else asked
+        asked = [point for point in some if meter in (None, point.meter) and site in (None, point.site)]
     zone = zone_or(services, tz)
     now = services.now()
     out = []
     for point, reading in sorted(services.store.latest(asked).items()):
         device = services.installation.by_id.get(point.meter)
-        if meter not in (None, point.meter) or site not in (None, point.site):
-            continue
         at = to_us(reading.observed_at)
         known = isinstance(device, Meter | Vehicle)
         value = applied_at(device, point.quantity, at, reading.value) if known else reading.value  # type: ignore[arg-type]

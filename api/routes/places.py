@@ -108,13 +108,13 @@ def get_tree(
 
 def _vehicles(services: Services, vehicles: list[Vehicle]) -> list[schemas.VehicleOut]:
     points = points_by_device(services)
-    out = []
-    for site in services.installation.sites:
-        zone = zone_of(site.timezone)
-        today = day_of(services.now(), zone)
-        states = vehicle_states(services, [each for each in vehicles if each.site == site.id], Period(*today))
-        out += [wording.vehicle(state, points[state.vehicle.id], zone) for state in states]
-    return out
+    out = {}
+    for timezone in dict.fromkeys(services.installation.timezone_of(each.id) for each in vehicles):
+        zone = zone_of(timezone)
+        there = [each for each in vehicles if services.installation.timezone_of(each.id) == timezone]
+        for state in vehicle_states(services, there, Period(*day_of(services.now(), zone))):
+            out[state.vehicle.id] = wording.vehicle(state, points[state.vehicle.id], zone)
+    return [out[each.id] for each in vehicles]
 
 
 @router.get("/vehicles", responses=refusals())

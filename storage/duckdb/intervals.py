@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 def replace(
     con: duckdb.DuckDBPyConnection, resolution: str, series: Sequence[IntervalSeries], span: tuple[int, int]
-) -> None:
+) -> list[int]:
     """Delete what each measure has in [span), and put what it has now; within the caller's transaction.
+
+    Returns the measures' numbers.
 
     Raises
     ------
@@ -45,7 +48,7 @@ def replace(
     con.unregister("replaced")
     lengths = [len(item) for item in series]
     if not sum(lengths):
-        return
+        return number.tolist()
     starts = np.concatenate([item.start for item in series])
     columns = {
         "measure": np.repeat(number, lengths),
@@ -65,6 +68,7 @@ def replace(
                WHERE month NOT IN (SELECT starts FROM unsorted_month)""",
             [_months(starts)],
         )
+    return number.tolist()
 
 
 def _months(at: NDArray[np.int64]) -> list[int]:
@@ -90,6 +94,62 @@ def sort_month(con: duckdb.DuckDBPyConnection, month: Period) -> None:
     con.execute("DELETE FROM unsorted_month WHERE starts = $1", [month.start])
 
 
+class Measures:
+    """The numbers of the measures, and which of them have intervals, remembered. May be used from any thread.
+
+    Measures are only ever added, each with the next number; `forget` when the file may be another one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing."""
+        with self._lock:
+            self._known: dict[Measure, int] = {}
+            self._has: dict[int, bool] = {}
+            self._asked = 0
+
+    def numbers(self, con: duckdb.DuckDBPyConnection) -> dict[Measure, int]:
+        """Measure -> number."""
+        (count,) = con.execute("SELECT count(*) FROM measure").fetchall()[0]
+        known = self._known
+        if count != len(known):
+            rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure ORDER BY id").fetchall()
+            known = {Measure(*row[:5]): row[5] for row in rows}
+            with self._lock:
+                self._known = known
+        return known
+
+    def touched(self, numbers: Iterable[int]) -> None:
+        """What was known of these measures' intervals may not hold any more."""
+        with self._lock:
+            self._asked += 1
+            for number in numbers:
+                self._has.pop(number, None)
+
+    def having(self, con: duckdb.DuckDBPyConnection) -> list[Measure]:
+        """Every measure that has intervals, in any resolution; only what is not known yet is looked for."""
+        known = self.numbers(con)
+        asked = self._asked
+        unknown = [number for number in known.values() if number not in self._has]
+        if unknown:
+            found = con.execute(
+                """SELECT measure FROM interval_day WHERE measure IN (SELECT unnest($1::INTEGER[]))
+                   UNION SELECT measure FROM interval_15min WHERE measure IN (SELECT unnest($1::INTEGER[]))""",
+                [unknown],
+            ).fetchall()
+            there = {row[0] for row in found}
+            has = self._has | {number: number in there for number in unknown}
+            with self._lock:
+                if asked == self._asked:  # else something was written meanwhile: look again next time
+                    self._has = has
+            return [measure for measure, number in known.items() if has[number]]
+        has = self._has
+        return [measure for measure, number in known.items() if has.get(number)]
+
+
 def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDArray[np.int32]:
     rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure").fetchall()
     known = {Measure(*row[:5]): row[5] for row in rows}
@@ -109,12 +169,15 @@ def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDA
 
 
 def fetch(
-    con: duckdb.DuckDBPyConnection, measures: Sequence[Measure], resolution: str, start: int, end: int
+    con: duckdb.DuckDBPyConnection,
+    known: Mapping[Measure, int],
+    measures: Sequence[Measure],
+    resolution: str,
+    start: int,
+    end: int,
 ) -> list[IntervalSeries]:
-    """The intervals of each measure that start in [start, end), in time order."""
+    """The intervals of each measure that start in [start, end), in time order; `known`: the measures' numbers."""
     table = interval_table(resolution)
-    rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure").fetchall()
-    known = {Measure(*row[:5]): row[5] for row in rows}
     numbers = sorted({known[measure] for measure in measures if measure in known})
     found = con.execute(
         f"""SELECT measure, start_at, start_at + length AS end_at, amount, coverage, estimated, quality FROM {table}
@@ -130,12 +193,3 @@ def fetch(
         IntervalSeries(measure, *(column[a:b] for column in columns))
         for measure, a, b in zip(measures, first.tolist(), last.tolist(), strict=True)
     ]
-
-
-def measures(con: duckdb.DuckDBPyConnection) -> list[Measure]:
-    """Every measure that has intervals, in any resolution."""
-    rows = con.execute(
-        """SELECT site, scope, node, name, unit FROM measure
-           WHERE id IN (SELECT measure FROM interval_15min UNION SELECT measure FROM interval_day) ORDER BY id"""
-    ).fetchall()
-    return [Measure(*row) for row in rows]

@@ -80,6 +80,14 @@ class Newest:
         self.at[number], self.value[number] = at[newer], value[newer]
         self.quality[number], self.origin[number] = quality[newer], origin[newer]
 
+    def seen(self) -> dict[str, int]:
+        """Meter or vehicle -> the newest time of any of its points [us since 1970]."""
+        newest: dict[str, int] = {}
+        for point, at in zip(self.points, self.at[: len(self.points)].tolist(), strict=True):
+            if at > newest.get(point.meter, NEVER):
+                newest[point.meter] = at
+        return newest
+
     def readings(self, numbers: NDArray[np.int64]) -> dict[Point, Reading]:
         """The newest reading of each point that has one."""
         columns = (self.at[numbers], self.value[numbers], self.quality[numbers], self.origin[numbers])

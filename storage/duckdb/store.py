@@ -60,6 +60,7 @@ class DuckDBStore:
         self._memory = threading.Lock()
         self._connections = Connections(path, settings(threads, memory_limit, wal_limit))
         self._doubtful = False  # what memory says may differ from the file: load it again
+        self._measures = intervals.Measures()
         self._reopened = False  # and the file may have gone back to an earlier state
         try:
             self._load()
@@ -126,6 +127,7 @@ class DuckDBStore:
         with self._writing:
             if self._connections.broken:
                 self._connections.reopen()
+                self._measures.forget()
                 self._doubtful = self._reopened = True
             if self._reopened and with_state:  # who commits a state is told, whoever met the damage
                 self._refuse_if_rewound()
@@ -311,6 +313,11 @@ class DuckDBStore:
                 numbers = numbers[newest.count[numbers] > 0]
             return newest.readings(numbers)
 
+    def last_seen(self) -> dict[str, int]:
+        """Meter or vehicle -> observed_at of its newest reading [us since 1970], from memory."""
+        with self._memory:
+            return self._newest.seen()
+
     def origins(self, point: Point, start: int, end: int) -> list[tuple[int, Origin]]:
         """(observed_at, origin) of the samples in [start, end)."""
         number = self._number(point)
@@ -356,17 +363,18 @@ class DuckDBStore:
                 frozen = forgetting.number(con, forgetting.FROZEN, span[0])
                 if span[0] < frozen:
                     series = [forgetting.after(each, frozen) for each in series]
-                intervals.replace(con, resolution, series, (max(span[0], frozen), max(span[1], frozen)))
+                touched = intervals.replace(con, resolution, series, (max(span[0], frozen), max(span[1], frozen)))
+            self._measures.touched(touched)
 
     def intervals(self, measures: Sequence[Measure], resolution: str, start: int, end: int) -> list[IntervalSeries]:
         """The stored intervals of each measure that start in [start, end); empty series where none."""
         with self._connections.reading() as con:
-            return intervals.fetch(con, measures, resolution, start, end)
+            return intervals.fetch(con, self._measures.numbers(con), measures, resolution, start, end)
 
     def measures(self) -> list[Measure]:
         """Every measure that has intervals."""
         with self._connections.reading() as con:
-            return intervals.measures(con)
+            return self._measures.having(con)
 
     # --- upkeep
 

@@ -357,6 +357,11 @@ class InfluxStore:
                 numbers = numbers[newest.count[numbers] > 0]
             return newest.readings(numbers)
 
+    def last_seen(self) -> dict[str, int]:
+        """Meter or vehicle -> observed_at of its newest reading [us since 1970], from memory."""
+        with self._memory:
+            return self._newest.seen()
+
     def origins(self, point: Point, start: int, end: int) -> list[tuple[int, Origin]]:
         """(observed_at, origin) of the samples in [start, end)."""
         rows = reading.batches(self._client, point, start, end)

@@ -75,6 +75,14 @@ def test_all_values_of_a_conflict_are_listed_in_order_of_arrival_with_their_orig
     assert store.conflicts(B, *EVER) == store.conflicts(A, 6, 9) == store.conflicts(A, 0, 5) == []
 
 
+def test_a_meter_was_last_seen_when_the_newest_of_its_points_was(store):
+    other = Point(A.site, A.meter, "voltage" if A.quantity != "voltage" else "current")
+    store.write(batch([(A, 5, 1.0), (other, 9, 230.0), (B, 3, 2.0)]))
+    store.write(batch([(A, 7, 1.5), (other, 2, 229.0)]))
+    expected = {A.meter: 9} | ({B.meter: 3} if B.meter != A.meter else {})
+    assert store.last_seen() == expected
+
+
 def test_negative_zero_is_zero(store):
     store.write(batch([(A, 5, 0.0), (A, 6, -0.0)]))
     assert store.write(batch([(A, 5, -0.0), (A, 6, 0.0)])).outcome.tolist() == [DUPLICATE, DUPLICATE]
@@ -157,6 +165,7 @@ def test_what_is_not_there_is_empty_and_no_error(store):
     assert (len(got), got.at.dtype, got.value.dtype, got.quality.dtype) == (0, np.int64, np.float64, np.uint8)
     assert store.points() == []
     assert store.latest() == store.latest([A]) == {}
+    assert store.last_seen() == {}
     assert store.count() == store.count(A) == 0
     assert store.origins(A, *EVER) == []
     assert store.conflicts(None, *EVER) == []
@@ -438,9 +447,12 @@ def test_what_was_written_replaces_what_the_measure_had_in_the_span(store):
         (3 * q, 1000),
     ]
     assert got[1].start.tolist() == [0, q, 2 * q]
+    assert sorted(store.measures()) == sorted([M, N])
     store.write_intervals("15min", [intervals(M, [])], (0, 4 * q))
     assert len(store.intervals([M], "15min", 0, 4 * q)[0]) == 0
     assert store.measures() == [N]
+    store.write_intervals("day", [intervals(M, [0])], (0, DAY_US))
+    assert sorted(store.measures()) == sorted([M, N])
 
 
 def test_resolutions_are_kept_apart_and_days_may_be_of_any_length(store):
