@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+
+from analytics.anomaly.incident import Incident
+from analytics.baseline.expected import Expected, Total
 from api.known import KnownMeasures
 from api.live import LiveFeed
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.health import CollectorStatus
-from metering.reading import Point
+from metering.reading import Measure, Point
 from metering.site import Installation, Name
+from storage.ledger.baselines import BaselineRow
+from storage.ledger.incidents import FeedbackRow, IncidentRow
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MEBIBYTE = 1024 * 1024
 
@@ -88,6 +97,101 @@ class Ledger(Protocol):
     ) -> Sequence[Event]:
         """Events that overlap [start, end) [us since 1970], newest first."""
         ...
+
+
+class Insights(Protocol):
+    """Baselines and incidents: fitted and watched in the background, asked here."""
+
+    waiting: int  # measures whose baseline is being fitted
+
+    def baselines(self, site: str | None = None, node: str | None = None) -> Sequence[BaselineRow]:
+        """The baselines in use."""
+        ...
+
+    def versions(self, measure: Measure) -> Sequence[BaselineRow]:
+        """All baselines a measure has had, the newest first."""
+        ...
+
+    def usual(self, measure: Measure, start: int, end: int) -> Usual | None:
+        """What is usual in the whole hours of [start, end) [us since 1970]; None where that is not known."""
+        ...
+
+    def totals(self, usual: Any, by: str) -> Total:
+        """Sums of it by local day, week, month or all, each with its 90 % interval."""
+        ...
+
+    def outdoor(self, node: str, start: int, end: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Outdoor temperature of the hours of [start, end) [degC], NaN where unknown; and where it comes from."""
+        ...
+
+    def incidents(
+        self,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        site: str | None = None,
+        node: str | None = None,
+        kind: str | None = None,
+        open_only: bool = False,
+        causes_only: bool = True,
+    ) -> Sequence[IncidentRow]:
+        """Incidents that overlap [start, end), newest first; without those that are part of another."""
+        ...
+
+    def incident(self, number: int) -> IncidentRow | None:
+        """One incident; None if there is none."""
+        ...
+
+    def parts(self, number: int) -> Sequence[IncidentRow]:
+        """Those that have it as their cause: the same, seen by other meters."""
+        ...
+
+    def said_of(self, number: int) -> Sequence[FeedbackRow]:
+        """What people said of it, oldest first."""
+        ...
+
+    def say(self, number: int, feedback: str, note: str, author: str) -> IncidentRow | None:
+        """Keep what a person says of an incident; None if there is none."""
+        ...
+
+    def budget(self, measure: Measure) -> float:
+        """How many incidents a month a meter may tell of that are none."""
+        ...
+
+    def watch(self, measure: Measure, alarms_per_month: float, author: str) -> None:
+        """Set it."""
+        ...
+
+    def try_budget(self, measure: Measure, alarms_per_month: float) -> Tried:
+        """What a meter's watch would have told of its last year with another one."""
+        ...
+
+
+class Usual(Protocol):
+    """What is usual in a row of hours."""
+
+    @property
+    def row(self) -> BaselineRow:
+        """The baseline behind it."""
+        ...
+
+    @property
+    def expected(self) -> Expected:
+        """Amounts with their bands."""
+        ...
+
+
+class Tried(Protocol):
+    """What a setting would have told: of [start, end) [us since 1970]; `missed` are incidents people had confirmed."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def incidents(self) -> Sequence[Incident]: ...
+    @property
+    def missed(self) -> Sequence[IncidentRow]: ...
 
 
 class BackupState(Protocol):
@@ -180,6 +284,7 @@ class Services:
     allowed_hosts : names a Host header may carry, without port
     simulated : the data is simulated or replayed, and every page says so
     reload : takes the configuration as it is on disk now; returns what is different. None where that is not possible
+    insights : baselines and incidents; None where nothing is fitted
     backups : makes backups; None where nothing can be backed up
     working_day : of a site's country and a local date ("2026-11-24"): is it a working day? None: Monday to Friday
     """
@@ -200,6 +305,7 @@ class Services:
     working_day: Callable[[str, str], bool] | None = None
     backups: Backups | None = None
     reload: Callable[[], Sequence[str]] | None = None
+    insights: Insights | None = None
     limits: Limits = field(default_factory=Limits)
     version: str = "0.1.0"
     known: KnownMeasures = field(default_factory=KnownMeasures, repr=False, compare=False)

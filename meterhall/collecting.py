@@ -24,6 +24,7 @@ from devices.catalog import ConfigurationError
 from devices.settings import Settings
 from meterhall.backup import Backups
 from meterhall.configuring import read_settings
+from meterhall.insights import Insights
 from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
@@ -112,7 +113,12 @@ class Collecting:
             node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us
         )
         installation = node.settings.installation
-        self.jobs = Jobs(node, self.collector, lambda site: known[installation.site(site).country])
+
+        def calendar_of(site: str) -> Workdays:
+            return known[installation.site(site).country]
+
+        self.jobs = Jobs(node, self.collector, calendar_of)
+        self.insights = Insights(installation, node.store, node.ledger, calendar_of)
         simulated = self._always_simulated or is_simulated(node.settings)
         self.services = Services(
             installation=installation,
@@ -127,6 +133,7 @@ class Collecting:
             simulated=simulated,
             working_day=lambda country, day: known[country].works(date.fromisoformat(day)),
             backups=self.backups,
+            insights=self.insights,
             reload=self.reload_from_outside,
         )
 
@@ -137,6 +144,7 @@ class Collecting:
         self._task = asyncio.create_task(self.collector.run(), name="collector")
         self._task.add_done_callback(self._note_end)
         self.jobs.start()
+        self.insights.start()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if self._switching or self.ended.done():
@@ -149,13 +157,13 @@ class Collecting:
     @property
     def alive(self) -> bool:
         """Whether what stores readings and the background jobs run."""
-        return self._switching or (self.collector.alive and self.jobs.alive)
+        return self._switching or (self.collector.alive and self.jobs.alive and self.insights.alive)
 
     async def stop(self) -> None:
         """Everything received is durable, and acknowledged, when this returns."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(self.jobs.stop)
+        await asyncio.gather(asyncio.to_thread(self.jobs.stop), asyncio.to_thread(self.insights.stop))
 
     def reload_from_outside(self) -> list[str]:
         """`reload`, called from any thread but the loop's."""

@@ -11,6 +11,7 @@ from analytics.workdays import Workdays
 from collector.service import Collector
 from meterhall.attend import Attender
 from meterhall.forgetting import forget_what_is_old
+from meterhall.needs import merged
 from meterhall.node import Node
 from metering.clock import now_us
 from metering.site import Name
@@ -81,7 +82,8 @@ class Jobs:
             Event("data_folder_mended", f"data-{i}", Name(text, text), self._started_at, "", "broken")
             for i, text in enumerate(self._node.findings)
         ]
-        self._node.ledger.sync_events(events, now)
+        lasting = self._node.ledger.incidents.list(open_only=True)
+        self._node.ledger.sync_events(merged(self._node.settings.installation, events, lasting), now)
 
     def _try(self, job: Callable[[], object], consequence: str) -> None:
         try:

@@ -42,13 +42,15 @@ def merged(installation: Installation, events: Iterable[Event], incidents: Seque
     for row in incidents:
         if row.part_of in nodes:
             nodes[row.part_of].add(row.node)
-    out, told = [], set()
+    out: list[Event] = []
+    told: set[int] = set()
     for event in events:
-        own = next((row for row in causes if same_thing(installation, event, row, nodes[row.id])), None)
-        if own is None:
+        found = [row for row in causes if same_thing(installation, event, row, nodes[row.id])]
+        if not found:
             out.append(event)
             continue
-        told.add(own.id)
+        told |= {row.id for row in found}  # of a silent line the gaps of all its meters
+        own = found[0]
         if own.feedback == "planned" or (own.feedback == "false_alarm" and event.severity != "broken"):
             continue
         out.append(replace(event, data={**event.data, "incident": own.id}))
