@@ -18,10 +18,11 @@ BOOKS = {
 QUARANTINE_ROWS = 20
 PAYLOAD_CHARS = 600
 LONG_DAYS = 3650
+UNITS_SHOWN = 200  # with more, a line lists those that need somebody, and all of them when it is asked for
 
 
-def collector(view: View) -> dict[str, Any]:
-    """What `collector.html` shows."""
+def collector(view: View, wanted: str = "") -> dict[str, Any]:
+    """What `collector.html` shows; `wanted` is the line whose devices are all listed."""
     services, words = view.services, view.words
     disk = disk_rows(view)
     if services.collector is None:
@@ -29,7 +30,9 @@ def collector(view: View) -> dict[str, Any]:
     snapshot = services.collector.books()
     books = {name: book_table(view, snapshot, name) for name in BOOKS}
     names = names_of(view)
-    lines = [line_of(view, line, names) for line in services.collector.lines()]
+    found = services.collector.lines()
+    few = sum(len(line.units) for line in found) <= UNITS_SHOWN
+    lines = [line_of(view, line, names, whole=few or line.id == wanted, opened=line.id == wanted) for line in found]
     return {
         "state": "full",
         "sentence": sentence(view, books, lines),
@@ -111,8 +114,12 @@ def sentence(view: View, books: dict[str, dict[str, Any]], lines: list[dict[str,
     return clauses
 
 
-def line_of(view: View, line: LineHealth, names: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """One way in."""
+def line_of(
+    view: View, line: LineHealth, names: dict[str, tuple[str, str]], *, whole: bool, opened: bool
+) -> dict[str, Any]:
+    """One way in; unless `whole`, only with the units that do not simply work, and at most so many."""
+    listed = line.units if whole else [unit for unit in line.units if unit.state != "ok"][:UNITS_SHOWN]
+    rest = len(line.units) - len(listed)
     return {
         "id": line.id,
         "name": line_name(view, line),
@@ -124,7 +131,10 @@ def line_of(view: View, line: LineHealth, names: dict[str, tuple[str, str]]) -> 
         "since": view.moment(line.since) if line.since else None,
         "note": "" if any(unit.note for unit in line.units) else line.note,
         "connects": count(line.connects),
-        "units": [unit_of(view, unit, names) for unit in line.units],
+        "units": [unit_of(view, unit, names) for unit in listed],
+        "count": len(line.units),
+        "rest": (view.words("line.rest", n=count(rest)), view.link("/collector", line=line.id)) if rest else None,
+        "opened": opened or line.state in ("broken", "degraded"),
         "good": sum(unit.state == "ok" for unit in line.units),
     }
 

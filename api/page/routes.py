@@ -123,7 +123,7 @@ def frame(request: Request, view: View, page: str, needs: int) -> dict[str, Any]
     path, filters, theme = request.url.path, view.filters, theme_of(request)
     other = LANGUAGES[1 - LANGUAGES.index(view.language)]
     next_theme = THEMES[(THEMES.index(theme) + 1) % len(THEMES)]
-    own = {key: value for key, value in request.query_params.items() if key in ("carrier", "show")}
+    own = {key: value for key, value in request.query_params.items() if key in ("carrier", "show", "line")}
 
     def here(**changes: str | None) -> str:
         return filters.link(path, **own, **changes)
@@ -247,7 +247,8 @@ def get_vehicle(request: Request, node: str, services: TheServices) -> HTMLRespo
 @router.get("/collector", response_class=HTMLResponse)
 def get_collector(request: Request, services: TheServices) -> HTMLResponse:
     """Is everything accounted for?"""
-    return page_of(request, services, "collector", "collector.html", collector.collector)
+    wanted = request.query_params.get("line", "")
+    return page_of(request, services, "collector", "collector.html", lambda view: collector.collector(view, wanted))
 
 
 def thing_of(view: View, node: str, kind: type) -> Any:

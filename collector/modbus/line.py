@@ -34,6 +34,7 @@ LONGEST_BACKOFF_S = 10.0
 HAND_OVER_S = 0.25  # while the line is busy, records wait at most this long
 MOST_WAITING = 5000  # records; beyond it the line waits for the spool
 TROUBLE_SHARE = 0.2  # of a shared line's time, for units that failed at their last poll
+UNREACHABLE = "its gateway cannot be reached"
 SILENT_AFTER = 4  # time-outs in a row, whatever the unit: the connection itself is dead
 BLOCK_FAULTS = 3  # refusals in a row until a block is left alone
 REFUSED_REST_S = 900.0
@@ -301,8 +302,11 @@ class ModbusLine:
         health = state.health
         health.last_answer = now_us()
         if state.breaker.failures or health.offline_since is not None:
-            if health.offline_since is not None:
-                log.info("%s: %s answers again", self.id, health.device)
+            if health.note != UNREACHABLE:
+                if health.offline_since is not None:
+                    log.info("%s: %s answers again", self.id, health.device)
+            elif self._health.state == "broken":  # the first of its units: what was said once is taken back once
+                log.info("%s: %s answers again", self.id, self.url)
             state.breaker.answered()
             state.failing_since = health.offline_since = None
         health.breaker = state.breaker.state
@@ -398,7 +402,7 @@ class ModbusLine:
             state.count("unreachable")
             if state.health.offline_since is None:
                 state.health.offline_since = now_us()
-            state.health.state, state.health.note = "broken", "its gateway cannot be reached"
+            state.health.state, state.health.note = "broken", UNREACHABLE
         self._judge(note)
 
     def _drop_connection(self) -> None:

@@ -341,21 +341,23 @@ def test_a_frozen_gateway_is_connected_anew_and_all_its_units_are_back_at_once_w
     asyncio.run(scene())
 
 
-def test_a_gateway_that_is_not_there_is_waited_for():
+def test_a_gateway_that_is_not_there_is_waited_for_and_said_once_for_all_its_units(caplog):
+    caplog.set_level("INFO", "meterhall.modbus")
+
     async def scene():
-        gateway = a_gateway([1])
+        gateway = a_gateway([1, 2, 3])
         await gateway.start()
         await gateway.stop()
         sink = Sink()
-        line = a_line(gateway, [1], sink)
+        line = a_line(gateway, [1, 2, 3], sink)
         task = asyncio.create_task(line.run())
         await until(lambda: line.health().state == "broken", "it is said")
         assert "cannot be reached" in line.health().note
         assert line.health().units[0].errors["unreachable"] >= 1
-        again = a_gateway([1])
+        again = a_gateway([1, 2, 3])
         again.port = gateway.port
         await again.start()
-        await until(lambda: line.health().units[0].good >= 1, "it is found", 20)
+        await until(lambda: all(unit.good >= 1 for unit in line.health().units), "it is found", 20)
         assert line.health().state == "ok"
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -363,6 +365,9 @@ def test_a_gateway_that_is_not_there_is_waited_for():
         nothing_wrong(sink.records)
 
     asyncio.run(scene())
+    said = [record.getMessage() for record in caplog.records]
+    assert len([words for words in said if "cannot be reached" in words]) == 1, said
+    assert len([words for words in said if "answers again" in words]) == 1, said
 
 
 def test_a_poll_counts_as_good_only_when_its_records_are_durable_and_missed_slots_are_not_made_up_for():

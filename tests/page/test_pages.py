@@ -9,6 +9,7 @@ from api.figures import amount
 from api.known import KnownMeasures
 from api.page.numbers import typeset
 from metering.clock import DAY_US, HOUR_US
+from metering.health import UnitHealth
 from storage.store import StoreUnavailable
 from tests.api.plant import NOW, local
 from tests.page.installation import HOSTILE, hostile, later
@@ -143,6 +144,22 @@ def test_books_that_do_not_balance_are_said_in_the_first_line(client_of, service
     reply = client_of(replace(services, collector=Unbalanced(services.store))).get("/collector")
     assert sentence(reply).startswith("The books do not balance.")
     assert "Off by 1" in reply.text
+
+
+def test_of_a_line_with_many_devices_those_that_need_somebody_are_listed_and_all_on_request(client_of, services):
+    line = services.collector.lines()[0]
+    units = [UnitHealth(f"m-{i}", unit_id=i + 1, state="broken" if i == 7 else "ok") for i in range(300)]
+
+    class Large(type(services.collector)):
+        def lines(self):
+            return [replace(line, id="modbus-tcp://large:502", units=units)]
+
+    client = client_of(replace(services, collector=Large(services.store)))
+    short = client.get("/collector").text
+    assert "m-7" in short and "m-8" not in short
+    assert "List the other 299 devices" in short
+    whole = client.get("/collector", params={"line": "modbus-tcp://large:502"}).text
+    assert all(f"m-{i}<" in whole or f"m-{i} <" in whole for i in range(300))
 
 
 def test_stale_values_say_since_when(client_of, services):
