@@ -13,7 +13,9 @@ from api.deps import refuse_routes_without_right
 from api.errors import add_problem_handlers
 from api.guard import Guard
 from api.routes import (
+    anomalies,
     backups,
+    baselines,
     collector,
     consumption,
     docs,
@@ -38,6 +40,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     live.router,
     explain.router,
     events.router,
+    baselines.router,
+    anomalies.router,
     collector.router,
     quarantine.router,
     ingest.router,

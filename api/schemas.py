@@ -484,3 +484,213 @@ class ReadyOut(Model):
     simulated: bool
     version: str
     started_at: Iso
+
+
+class FindingOut(Model):
+    """A remark about data: `disqualifies` is why there is no baseline."""
+
+    code: str
+    severity: Literal["info", "warning", "disqualifies"]
+    message: str
+    data: dict[str, Any]
+
+
+class QualityOut(Model):
+    """How well a baseline fits; null where there is none.
+
+    CV(RMSE) and NMBE as in ASHRAE Guideline 14 (n - p in the denominator), and the same of months held out of the
+    fit, which the verdict goes by.
+    """
+
+    cvrmse: float | None = Field(description="in sample [1]")
+    nmbe: float | None = Field(description="in sample [1]")
+    cvrmse_out: float | None = Field(description="held-out months [1]")
+    nmbe_out: float | None = Field(description="held-out months [1]")
+    r2: float | None = Field(description="in sample [1]")
+    n: int = Field(description="intervals learnt from")
+    p: int = Field(description="coefficients solved for")
+    coverage: float | None = Field(description="share of the period that was observed [1]")
+    band_cover: float | None = Field(description="share of held-out values inside the 90 % band [1]")
+    guideline14: Literal["pass", "fail", "none"]
+
+
+class BaselineOut(Model):
+    """What is usual for a meter, or for a carrier of a building or site."""
+
+    id: int
+    site: str
+    scope: Literal["meter", "building", "site"]
+    node: str
+    name: str
+    unit: str
+    kind: Literal["hourly", "daily", "monthly", "none"]
+    start: Iso = Field(description="of the baseline period")
+    end: Iso
+    fitted_at: Iso
+    superseded_at: Iso | None = Field(description="null: in use")
+    quality: QualityOut
+    findings: list[FindingOut]
+    temperature: list[str] = Field(description="points the outdoor temperature was taken from")
+    hours_left_out: int = Field(description="hours of known incidents that were not learnt from")
+    alarms_per_month: float = Field(description="alarm budget its thresholds were learnt with")
+
+
+class BaselinesOut(Model):
+    """Baselines, and how many are being fitted."""
+
+    waiting: int
+    rows: list[BaselineOut]
+
+
+class ExpectedRow(Model):
+    """What is expected in an interval, with its 90 % band, and what was observed there."""
+
+    start: Iso
+    end: Iso
+    expected: Thousandths
+    low: float = Field(description="[unit]")
+    high: float = Field(description="[unit]")
+    observed: int | None = Field(description="thousandths of the unit; null: nothing known")
+    coverage: float = Field(description="share of the interval observed [1]")
+
+
+class ExpectedOut(Model):
+    """Expected amounts; their hours add up to days and months, exactly."""
+
+    node: str
+    scope: str
+    name: str
+    unit: str
+    tz: str
+    resolution: str
+    start: Iso
+    end: Iso
+    total: Thousandths
+    measured_temperature: Share = Field(description="of the hours; elsewhere the usual one of that season")
+    rows: list[ExpectedRow]
+    baseline: BaselineOut
+
+
+class MoneyOut(Model):
+    """An amount by the dated factor that held when it began."""
+
+    value: float
+    unit: str
+    factor: float
+    source: str
+    status: str
+
+
+class AnomalyOut(Model):
+    """An incident: what a meter does not usually do, one cause once."""
+
+    id: int
+    site: str
+    building: str
+    node: str
+    name: str
+    carrier: str
+    unit: str
+    kind: str
+    since: Iso
+    until: Iso | None = Field(description="null while it lasts")
+    detected: Iso
+    size: float = Field(description="beyond what was expected, negative below [unit]; 0 where the data are at fault")
+    rate: float = Field(description="[unit/h]")
+    confidence: float = Field(description="0.5 at this meter's own alarm threshold, near 1 far beyond it")
+    cost: MoneyOut | None
+    co2: MoneyOut | None
+    text: NameOut
+    feedback: Literal["confirmed", "false_alarm", "planned", ""]
+    part_of: int | None = Field(description="the incident that is its cause")
+    baseline: int
+
+
+class AnomaliesOut(Model):
+    """Incidents, the dearest first."""
+
+    total: int
+    open: int
+    rows: list[AnomalyOut]
+
+
+class FeedbackOut(Model):
+    """What a person said of an incident."""
+
+    feedback: Literal["confirmed", "false_alarm", "planned"]
+    note: str
+    author: str
+    at: Iso
+
+
+class EvidenceRow(Model):
+    """An hour around an incident; null where nothing is known."""
+
+    start: Iso
+    observed: float | None
+    expected: float | None
+    low: float | None
+    high: float | None
+    outdoor: float | None = Field(description="[degC]")
+
+
+class AnomalyDetail(AnomalyOut):
+    """An incident with what speaks for it."""
+
+    evidence: dict[str, Any]
+    series: list[EvidenceRow]
+    parts: list[AnomalyOut] = Field(description="the same cause, seen by other meters")
+    said: list[FeedbackOut]
+    judged_by: BaselineOut | None
+
+
+class FeedbackIn(Model):
+    """What a person says of an incident."""
+
+    feedback: Literal["confirmed", "false_alarm", "planned"]
+    note: Annotated[str, Field(max_length=2_000)] = ""
+    author: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class TriedRow(Model):
+    """An incident that a setting would have told."""
+
+    kind: str
+    since: Iso
+    until: Iso | None
+    size: float
+    text: NameOut
+
+
+class TriedOut(Model):
+    """What a meter's watch would have told of its baseline period with another alarm budget."""
+
+    node: str
+    name: str
+    unit: str
+    alarms_per_month: float
+    in_use: float = Field(description="the alarm budget of now")
+    start: Iso
+    end: Iso
+    incidents: int
+    per_month: float
+    days: list[str] = Field(description="local days on which they began")
+    rows: list[TriedRow]
+    missed: list[AnomalyOut] = Field(description="incidents people had confirmed that it would not find")
+
+
+class WatchIn(Model):
+    """A meter's alarm budget: incidents a month that are none; 0: the meter is not watched."""
+
+    node: Annotated[str, Field(max_length=128)]
+    quantity: Annotated[str | None, Field(max_length=64)] = None
+    alarms_per_month: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
+    author: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class WatchOut(Model):
+    """The alarm budget that holds now; the meter's thresholds are learnt anew within minutes."""
+
+    node: str
+    name: str
+    alarms_per_month: float

@@ -6,11 +6,13 @@ from zoneinfo import ZoneInfo
 
 from api import schemas as out
 from api.figures import Branch, Converted, DeviceFigure, VehicleState
+from api.insights import Money
 from api.periods import EARLIEST, iso
 from metering.clock import to_us
 from metering.health import LineHealth, SpoolHealth, UnitHealth
 from metering.reading import Origin, Point
 from metering.site import Building, Dated, Fact, Factor, Meter, Name, Site
+from storage.ledger.baselines import BaselineRow
 from storage.store import Conflict
 
 UTC = ZoneInfo("UTC")
@@ -226,3 +228,36 @@ def spool(of: SpoolHealth, zone: ZoneInfo) -> out.SpoolOut:
         accepting=of.accepting,
         note=of.note,
     )
+
+
+def baseline(of: BaselineRow, zone: ZoneInfo) -> out.BaselineOut:
+    """A baseline with its quality and findings."""
+    return out.BaselineOut(
+        id=of.id,
+        site=of.measure.site,
+        scope=of.measure.scope,  # type: ignore[arg-type]
+        node=of.measure.node,
+        name=of.measure.name,
+        unit=of.measure.unit,
+        kind=of.kind,  # type: ignore[arg-type]
+        start=iso(of.start, zone),
+        end=iso(of.end, zone),
+        fitted_at=iso(of.fitted_at, zone),
+        superseded_at=when(of.superseded_at, zone),
+        quality=out.QualityOut(**of.quality),
+        findings=[
+            out.FindingOut(code=each.code, severity=each.severity, message=each.message, data=each.data)
+            for each in of.findings
+        ],
+        temperature=list(of.learnt_from.get("temperature", ())),
+        hours_left_out=int(of.learnt_from.get("hours_left_out", 0)),
+        alarms_per_month=float(of.learnt_from.get("alarms_per_month", 0.0)),
+    )
+
+
+def money(of: Money) -> out.MoneyOut:
+    """An amount by a dated factor."""
+    factor = of.factor
+    return out.MoneyOut(
+        value=of.value, unit=of.unit, factor=factor.value, source=factor.source, status=factor.status
+    )  # fmt: skip

@@ -12,6 +12,8 @@ CHANGING = {
     ("POST", "/api/v1/quarantine/replay"): "admin",
     ("POST", "/api/v1/backups"): "admin",
     ("POST", "/api/v1/reload"): "admin",
+    ("POST", "/api/v1/anomalies/watch"): "admin",
+    ("POST", "/api/v1/anomalies/{number}/feedback"): "admin",
 }
 PUBLIC = {"/health/live"}
 

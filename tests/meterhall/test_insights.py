@@ -1,6 +1,5 @@
 """Baselines and incidents of a small installation: real store, real ledger, fits in processes of their own."""
 
-import shutil
 import threading
 from dataclasses import replace
 
@@ -8,112 +7,41 @@ import numpy as np
 import pytest
 
 from analytics.baseline.model import BaselineModel
-from analytics.workdays import Workdays
 from meterhall import fitters
 from meterhall.fitters import FitFailed, Worker
-from meterhall.insights import Insights
-from metering.clock import DAY_US, HOUR_US, QUARTER_US
-from metering.quantity import Carrier
-from metering.reading import IntervalSeries, Measure, Origin, Point, ReadingBatch
-from metering.site import Building, Installation, Meter, Name, Site
+from metering.clock import DAY_US, HOUR_US
+from storage.ledger.incidents import FeedbackRow
 from storage.ledger.ledger import Ledger
 from storage.opening import open_store
-
-DAYS = 100
-START = 20_400 * DAY_US
-NOW = START + DAYS * DAY_US + HOUR_US + 60_000_000
-FAULT = NOW - 6 * DAY_US
-LEFT_ON_KW = 12.0
-
-
-def meter(id, carrier=Carrier.ELECTRICITY, role="load", parent="", building="hall"):
-    return Meter(id, "plant", building, Name(id), carrier, role, "p", f"mqtt://demo/{id}", parent=parent)
-
-
-INSTALLATION = Installation(
-    sites=(Site("plant", Name("Plant"), "UTC"),),
-    buildings=(Building("hall", "plant", Name("Hall")),),
-    meters=(
-        meter("main", role="grid"),
-        meter("fans", parent="main"),
-        meter("pv", role="generation", parent="main"),
-        meter("sky", Carrier.CLIMATE, "sensor"),
-    ),
+from tests.usual import (
+    DAYS,
+    FANS,
+    FAULT,
+    HALL,
+    LEFT_ON_KW,
+    MAIN,
+    NOW,
+    PLANT,
+    PV,
+    START,
+    Clock,
+    insights_of,
+    loads,
+    make_usual,
+    put,
 )
-MAIN, FANS = (Measure("plant", "meter", id, "active_energy_import", "kWh") for id in ("main", "fans"))
-HALL, PLANT = (Measure("plant", s, n, "electricity", "kWh") for s, n in (("building", "hall"), ("site", "plant")))
-PV = Measure("plant", "meter", "pv", "active_energy_export", "kWh")
-
-
-def quarters(measure, kwh):
-    """Quarter hours of hourly amounts [kWh]; NaN is a gap."""
-    amount = np.repeat(np.nan_to_num(kwh) * 250, 4).astype(np.int64)
-    start = START + np.arange(len(amount)) * QUARTER_US
-    keep = np.repeat(np.isfinite(kwh), 4)
-    columns = (start, start + QUARTER_US, amount, np.ones(len(start)), np.zeros(len(start), np.int64),
-               np.zeros(len(start), np.uint8))  # fmt: skip
-    return IntervalSeries(measure, *(column[keep] for column in columns))
-
-
-def loads(fault=True):
-    """Hourly use of fans and main [kWh]: a work day's shape; in the last six days the fans run all night."""
-    n = (NOW - START) // HOUR_US
-    random = np.random.default_rng(5)
-    hour, day = np.arange(n) % 24, np.arange(n) // 24
-    busy = ((day + 20_400 + 3) % 7 < 5) & (hour >= 8) & (hour < 18)
-    fans = (6 + 20 * busy) * random.normal(1, 0.03, n)
-    rest = (8 + 15 * busy) * random.normal(1, 0.03, n)
-    if fault:
-        late = START + np.arange(n) * HOUR_US >= FAULT
-        fans[late & ~busy] += LEFT_ON_KW
-    return np.round(fans, 2), np.round(fans + rest, 2)
-
-
-def put(store, measure, kwh):
-    series = quarters(measure, kwh)
-    store.write_intervals("15min", [series], (START, NOW))
-    day = series.start // DAY_US
-    days = np.unique(day)
-    amount = np.bincount(day - days[0], series.amount).astype(np.int64)[days - days[0]]
-    ones = np.ones(len(days))
-    store.write_intervals(
-        "day",
-        [IntervalSeries(measure, days * DAY_US, (days + 1) * DAY_US, amount, ones, ones.astype(np.int64) * 0,
-                        np.zeros(len(days), np.uint8))],
-        (START, NOW),
-    )  # fmt: skip
-
-
-def fill(store, fault=True):
-    fans, main = loads(fault)
-    for measure, kwh in ((FANS, fans), (MAIN, main), (HALL, main), (PLANT, main), (PV, fans)):
-        put(store, measure, kwh)
-    at = START + np.arange(0, NOW - START, HOUR_US)
-    degc = 10 + 5 * np.sin(at / DAY_US * 2 * np.pi)
-    n = np.zeros(len(at))
-    point = Point("plant", "sky", "outdoor_temperature")
-    store.write(ReadingBatch((point,), n.astype(np.int32), at, degc, n.astype(np.uint8), n.astype(np.int32),
-                             (Origin("demo", NOW, "p@1", "1:0"),)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """The store, and a ledger with a baseline of everything: made once."""
-    folder = tmp_path_factory.mktemp("insights")
-    store = open_store(f"duckdb:///{folder / 'energy.duckdb'}")
-    fill(store)
-    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}")
-    insights = Insights(INSTALLATION, store, ledger, lambda site: Workdays(), now=lambda: NOW)
-    assert insights.fit_what_is_due() == 4
-    insights.watcher.step(NOW)
-    ledger.close()
-    yield store, folder / "ledger.sqlite"
-    store.close()
+def usual(tmp_path_factory):
+    made = make_usual(tmp_path_factory.mktemp("usual"))
+    yield made
+    made.store.close()
 
 
 @pytest.fixture
-def store(filled):
-    return filled[0]
+def store(usual):
+    return usual.store
 
 
 @pytest.fixture
@@ -132,13 +60,6 @@ def ledger(tmp_path):
     ledger.close()
 
 
-class Clock:
-    now = NOW
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
     return Clock()
@@ -146,15 +67,14 @@ def clock():
 
 @pytest.fixture
 def insights(store, ledger, clock):
-    return Insights(INSTALLATION, store, ledger, lambda site: Workdays(), now=clock)
+    return insights_of(store, ledger, clock)
 
 
 @pytest.fixture
-def fitted(filled, tmp_path, clock):
+def fitted(usual, tmp_path, clock):
     """With a baseline of everything, and everything judged up to now."""
-    copied = shutil.copy(filled[1], tmp_path / "fitted.sqlite")
-    ledger = Ledger.open(f"sqlite:///{copied}")
-    insights = Insights(INSTALLATION, filled[0], ledger, lambda site: Workdays(), now=clock)
+    ledger = usual.copy(tmp_path)
+    insights = insights_of(usual.store, ledger, clock)
     insights.watcher.step(NOW)
     yield insights
     ledger.close()
@@ -191,7 +111,7 @@ def test_hour_by_hour_is_the_same_as_all_at_once(fitted, store, tmp_path, clock)
     at_once = brief(fitted.incidents(causes_only=False))
     other = Ledger.open(f"sqlite:///{tmp_path / 'other.sqlite'}")
     clock.now = FAULT - DAY_US
-    stepped = Insights(INSTALLATION, store, other, lambda site: Workdays(), now=clock)
+    stepped = insights_of(store, other, clock)
     for row in fitted.baselines():
         other.baselines.put(row, fitted.ledger.baselines.body(row.id))
     for hour in range((NOW - clock.now) // HOUR_US + 1):
@@ -202,7 +122,7 @@ def test_hour_by_hour_is_the_same_as_all_at_once(fitted, store, tmp_path, clock)
 
 def test_a_restart_tells_nothing_twice(fitted, store, clock):
     before = fitted.incidents(causes_only=False)
-    again = Insights(INSTALLATION, store, fitted.ledger, lambda site: Workdays(), now=clock)
+    again = insights_of(store, fitted.ledger, clock)
     again.watcher.step(NOW)
     after = again.incidents(causes_only=False)
     assert [row.id for row in after] == [row.id for row in before]
@@ -222,7 +142,7 @@ def test_a_gap_is_told_when_it_is_one_and_ends(store, changing, ledger, clock):
     fans[-8:-4] = np.nan
     changing(FANS, fans)
     changing(MAIN, main)
-    insights = Insights(INSTALLATION, store, ledger, lambda site: Workdays(), now=clock)
+    insights = insights_of(store, ledger, clock)
     insights.fit_what_is_due()
     row = only(insights, "fans")
     assert (row.kind, (row.until - row.since) // HOUR_US) == ("gap", 4)
@@ -236,16 +156,14 @@ def test_a_week_later_it_is_fitted_anew_without_what_is_known_to_be_wrong(fitted
     ledger.incidents.write([replace(cause, since=START + 20 * DAY_US, until=START + 30 * DAY_US)], NOW)
     history = fitted.baseliner.history(FANS, clock.now)
     assert history.left_out.sum() == 240
-    ledger.incidents.say(replace_feedback(cause.id, "false_alarm"))
+    ledger.incidents.say(saying(cause.id, "false_alarm"))
     assert fitted.baseliner.history(FANS, clock.now).left_out.sum() == 0
     ledger.incidents.write([replace(cause, since=START, until=START + 60 * DAY_US)], NOW)
-    ledger.incidents.say(replace_feedback(cause.id, "confirmed"))
+    ledger.incidents.say(saying(cause.id, "confirmed"))
     assert fitted.baseliner.history(FANS, clock.now).left_out.sum() == 0, "what lasts for months is another building"
 
 
-def replace_feedback(incident, feedback):
-    from storage.ledger.incidents import FeedbackRow
-
+def saying(incident, feedback):
     return FeedbackRow(incident, feedback, "", "front desk", NOW)
 
 
@@ -283,7 +201,7 @@ def test_another_alarm_budget_is_tried_on_the_past_and_then_set(fitted):
     assert (tried.start, tried.missed) == (START, ()) and tried.end <= NOW
     cause = only(fitted, "fans")
     ledger.incidents.write([replace(cause, since=START + 20 * DAY_US, until=START + 21 * DAY_US)], NOW)
-    ledger.incidents.say(replace_feedback(cause.id, "confirmed"))
+    ledger.incidents.say(saying(cause.id, "confirmed"))
     assert [row.id for row in fitted.try_budget(FANS, 0.1).missed] == [cause.id]
     fitted.watch(FANS, 0.0, "front desk")
     assert fitted.budget(FANS) == 0.0 and fitted.budget(MAIN) == 0.1
@@ -317,7 +235,7 @@ def test_too_short_a_history_is_refused_and_says_what_is_missing(ledger, tmp_pat
     fans, _ = loads()
     fans[: -9 * 24] = np.nan
     put(store, FANS, fans)
-    insights = Insights(INSTALLATION, store, ledger, lambda site: Workdays(), now=clock)
+    insights = insights_of(store, ledger, clock)
     assert insights.fit_what_is_due() == 1
     (row,) = insights.baselines()
     assert row.kind == "none" and "baseline.too_few_days" in {f.code for f in row.findings}
