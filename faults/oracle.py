@@ -174,8 +174,13 @@ def _compare(
 def rows_of(path: Path, site: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Every row of the file: device, quantity, observed_at [us], value; and how many are of nobody we know."""
     with duckdb.connect(str(path), read_only=True) as con:
-        points = con.execute("SELECT id, site, meter, quantity, phase FROM point").fetchall()
-        rows = con.execute(f"SELECT point, observed_at, value FROM ({ROWS})").fetchnumpy()  # noqa: S608
+        return rows_in(con, site)
+
+
+def rows_in(con: duckdb.DuckDBPyConnection, site: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """The same of an open connection."""
+    points = con.execute("SELECT id, site, meter, quantity, phase FROM point").fetchall()
+    rows = con.execute(f"SELECT point, observed_at, value FROM ({ROWS})").fetchnumpy()  # noqa: S608
     size = max((row[0] for row in points), default=-1) + 1
     device, q = np.full(size, -1), np.zeros(size, np.int64)
     for number, of_site, meter, quantity, phase in points:

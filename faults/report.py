@@ -26,6 +26,7 @@ class Row:
     recovery_s : the worst time from a crash or heal until it was ready again; None where nothing recovers
     missed : targets that were missed, in words
     skipped : why it could not be run here; empty if it ran
+    caught_at : of a wrong toy, the column in which the harness must find something; else empty
     """
 
     scenario: str
@@ -37,6 +38,7 @@ class Row:
     recovery_s: float | None = None
     missed: list[str] = field(default_factory=list)
     skipped: str = ""
+    caught_at: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     took_s: float = 0.0
     cpu_s: float = 0.0  # processor time of the harness and of everything it started
@@ -66,12 +68,16 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """No target missed."""
+        """No target missed; a wrong toy was caught."""
+        if self.caught_at:
+            return getattr(self, self.caught_at) > 0
         return not (self.missed or self.lost or self.doubled or self.invented)
 
     @property
     def verdict(self) -> str:
         """In one word."""
+        if self.caught_at and not self.skipped:
+            return f"caught ({self.caught_at})" if self.passed else "NOT CAUGHT"
         return "not run" if self.skipped else "pass" if self.passed else "FAIL"
 
 
@@ -85,7 +91,7 @@ def line_of(row: Row) -> str:
     line = (
         f"{row.scenario:<34} {count:>22} {row.lost:>6} {row.doubled:>8} {row.invented:>8} {recovery:>14}  {row.verdict}"
     )
-    reasons = [row.skipped] if row.skipped else row.missed[:4]
+    reasons = [row.skipped] if row.skipped else [] if row.caught_at else row.missed[:4]
     return "\n".join([line, *(f"    {reason}" for reason in reasons)])
 
 

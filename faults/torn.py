@@ -29,11 +29,12 @@ from collector import decoders
 from collector.decoders import profile_protocols
 from devices.catalog import load_settings
 from devices.settings import Settings
-from faults.oracle import point_of
+from faults.oracle import rows_in
 from faults.product import BROKER, SITE, Product, write_configuration
 from faults.report import Row
-from faults.values import SECOND_US, device_id, payload_of, values_of
+from faults.values import QUANTITIES, SECOND_US, device_id, device_number, payload_of, values_of
 from meterhall.node import Node, open_node
+from storage.duckdb.store import DuckDBStore
 from storage.frame import FIRST, Frame
 from storage.record import Position, Record, Wire
 from storage.spool import Spool
@@ -240,7 +241,7 @@ def trial(image: Image, seed: int, folder: Path) -> tuple[Damage, dict[str, Any]
         with small_segments(), open_node(replace(image.settings, data=folder)) as node:
             drain(node)
             out["seconds"] = time.monotonic() - began
-            stored = _stored(node, out)
+            stored = _stored(node, out, shown=seed % 8 == 0)
             gone = image.messages - stored
             out["gone"] = len(gone)
             beyond = gone - may_be_gone(image, damage)
@@ -258,20 +259,40 @@ def trial(image: Image, seed: int, folder: Path) -> tuple[Damage, dict[str, Any]
     return damage, out
 
 
-def _stored(node: Node, out: dict[str, Any]) -> set[Message]:
-    """The messages all of whose values are stored; strange ones are counted."""
-    stored: Counter[Message] = Counter()
+def _stored(node: Node, out: dict[str, Any], *, shown: bool) -> set[Message]:
+    """The messages all of whose values are stored; strange ones are counted.
+
+    Rows are read straight from the file; with `shown` also as the store shows them, which must be the same.
+    """
+    assert isinstance(node.store, DuckDBStore)
+    with node.store._connections.reading() as con:
+        device, q, at, value, strange = rows_in(con, SITE)
+    n = at // SECOND_US - T0
+    wrong = at % SECOND_US != 0
+    for number in range(len(QUANTITIES)):
+        of = q == number
+        wrong[of] |= values_of(device[of], number, n[of]) != value[of]
+    out["invented"] += strange + int(wrong.sum())
+    found = np.stack((device, q, n), axis=1)[~wrong]
+    unique = np.unique(found, axis=0)
+    out["doubled"] += len(found) - len(unique)
+    if shown:
+        _compare_shown(node, unique, out)
+    messages, counts = np.unique(unique[:, [0, 2]], axis=0, return_counts=True)
+    return {(k, number) for k, number in messages[counts == len(QUANTITIES)].tolist()}
+
+
+def _compare_shown(node: Node, unique: np.ndarray, out: dict[str, Any]) -> None:
+    """The store must show what its file holds."""
+    rows = 0
     for point in node.store.points():
         series = node.store.series(point, 0, 1 << 62)
-        k = int(point.meter[1:])
-        q = next((q for q in range(4) if point == point_of(k, q)), None)
-        n = series.at // SECOND_US - T0
-        if q is None or not np.array_equal(values_of(np.full(len(n), k), q, n), series.value):
-            out["invented"] += len(n)
-            continue
-        out["doubled"] += len(n) - len(set(n.tolist()))
-        stored.update((k, number) for number in n.tolist())
-    return {message for message, count in stored.items() if count == 4}
+        k, q, n = device_number(point.meter), QUANTITIES.index(point.quantity), series.at // SECOND_US - T0
+        rows += len(n)
+        if not np.array_equal(values_of(np.full(len(n), k), q, n), series.value):
+            out["wrong"].append(f"the store shows other values of {point} than its file holds")
+    if rows != len(unique):
+        out["wrong"].append(f"the store shows {rows} rows, and its file holds {len(unique)}")
 
 
 def _work(arguments: tuple[Image, int, int, Path]) -> list[tuple[Damage, dict[str, Any]]]:
@@ -333,9 +354,9 @@ def torn_real(folder: Path, *, trials: int, seed: int) -> Row:
                 code = product.stop(60)
                 row.expect(code == 0, f"{where}: ended with {code}")
             said = product.log
-            out: dict[str, Any] = {"invented": 0, "doubled": 0}
+            out: dict[str, Any] = {"wrong": row.missed, "invented": 0, "doubled": 0}
             with open_node(replace(image.settings, data=product.data)) as node:
-                stored = _stored(node, out)
+                stored = _stored(node, out, shown=True)
                 row.missed += [
                     f"{where}: {words}" for words in node.books.balance(node.spool.pending(node.pipeline.position))
                 ]
