@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from metering.explain import ExplainedError
 from metering.site import Name
+from storage.ledger.access import AccessTables
 from storage.ledger.baselines import Baselines
+from storage.ledger.engines import LedgerBusy, make_engine, parse_url, shown
 from storage.ledger.incidents import Incidents
 from storage.ledger.tables import HEAD, events, metadata
 from storage.sqlite import damage_of, private, readable_rows, set_aside
@@ -73,22 +75,21 @@ class Ledger:
         self.note = ""  # what was damaged at the start, in words
         self.baselines = Baselines(self._begin, self._writing)
         self.incidents = Incidents(self._begin, self._writing)
+        self.access = AccessTables(self._begin, self._writing)
 
     @classmethod
-    def open(cls, url: str) -> Ledger:
-        """Open the ledger of a URL (`sqlite:////data/ledger.sqlite`), make it if it is not there, migrate it.
+    def open(cls, url: str, password: str = "") -> Ledger:
+        """Open the ledger of a URL (`sqlite:////data/ledger.sqlite`, `postgresql://user@host/database`); migrate it.
 
-        A damaged SQLite file is set aside, and what can be read of it taken over.
+        It is made if it is not there. A damaged SQLite file is set aside, and what can be read of it taken over.
+        On PostgreSQL one process at a time may have it open.
 
         Raises
         ------
         ExplainedError
-            If a newer version of Meterhall wrote it, or it cannot be opened.
+            If a newer version of Meterhall wrote it, another one uses it, or it cannot be opened.
         """
-        try:
-            parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise ExplainedError("the ledger's address", str(error), "write sqlite:////folder/ledger.sqlite") from None
+        parsed = parse_url(url, password)
         note, rescued = "", dict[sa.Table, list[tuple[Any, ...]]]()
         if parsed.get_backend_name() == "sqlite":
             path = Path(parsed.database or "ledger.sqlite")
@@ -101,11 +102,9 @@ class Ledger:
                 note = f"the ledger was damaged ({damage}): {read} were read, the file is kept as {aside}"
                 log.error(note)
             private(path)
-        engine = sa.create_engine(parsed)
-        if parsed.get_backend_name() == "sqlite":
-            _make_durable(engine)
+        engine = make_engine(parsed)
         try:
-            _migrate(engine, parsed.render_as_string(hide_password=True))
+            _migrate(engine, shown(parsed))
         except BaseException:
             engine.dispose()
             raise
@@ -130,10 +129,12 @@ class Ledger:
         try:
             with self._engine.begin() as con:
                 yield con
-        except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
+        except sa.exc.DatabaseError as error:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
             raise StoreUnavailable(f"the ledger cannot be used now: {error.orig}") from error
+        except (LedgerBusy, sa.exc.TimeoutError) as error:
+            raise StoreUnavailable(f"the ledger cannot be used now: {error}") from error
 
     def sync_events(self, current: Sequence[Event], now: int, *, kinds: Collection[str] | None = None) -> Synced:
         """Make the open events those that hold now, in one transaction: open, update, close.
@@ -230,25 +231,15 @@ def _event(row: Mapping[Any, Any]) -> Event:
     )
 
 
-def _make_durable(engine: sa.Engine) -> None:
-    @sa.event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own transactions leave out the making of tables
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-
 def _migrate(engine: sa.Engine, shown: str) -> None:
     """Bring the tables to `HEAD`; Alembic is loaded only when there is something to do."""
     try:
         with engine.connect() as con:
             version = _version_of(con)
+    except LedgerBusy as error:
+        raise ExplainedError(
+            f"ledger {shown}", str(error), "stop that one, or give this one a database of its own"
+        ) from None
     except sa.exc.DatabaseError as error:
         raise ExplainedError(
             f"ledger {shown}", f"cannot be opened ({error.orig})", "check the address and the rights"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0002"  # the newest migration
+HEAD = "0003"  # the newest migration
 
 metadata = sa.MetaData()
 
@@ -125,5 +125,74 @@ watches = sa.Table(
     sa.Column("alarms_per_month", sa.Float, nullable=False),  # 0: not watched
     sa.Column("author", sa.String, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sqlite_autoincrement=True,
+)
+
+# People who may sign in.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),  # lower case
+    sa.Column("right", sa.String, nullable=False),  # read, or admin: everything
+    sa.Column("password", sa.String, nullable=False),  # argon2id; "" until its owner has chosen one
+    sa.Column("created_at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("disabled_at", sa.BigInteger),  # NULL while they may sign in
+    sa.Column("seen_at", sa.BigInteger),  # the last sign-in
+    sqlite_autoincrement=True,
+)
+
+# One-time links by which somebody chooses a password: the first account, a new one, a reset.
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("hash", sa.String, nullable=False, unique=True),  # SHA-256 of the code
+    sa.Column("user", sa.BigInteger),  # NULL: whoever holds it makes the first account
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Who is signed in at the page.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("hash", sa.String, nullable=False, unique=True),  # SHA-256 of the cookie
+    sa.Column("user", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Index("sessions_user", "user"),
+    sqlite_autoincrement=True,
+)
+
+# What programs show instead of signing in.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("prefix", sa.String, nullable=False, unique=True),  # its visible beginning
+    sa.Column("hash", sa.String, nullable=False),  # SHA-256 of the whole key
+    sa.Column("scopes", sa.JSON, nullable=False),  # the rights that routes name
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),  # NULL: never
+    sa.Column("used_at", sa.BigInteger),  # the last use, to the minute
+    sa.Column("revoked_at", sa.BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# Who did what; rows are only ever added.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("who", sa.String, nullable=False),  # user anna, key gateway, token admin.token, command line
+    sa.Column("address", sa.String, nullable=False),  # of the network; "" at the machine itself
+    sa.Column("what", sa.String, nullable=False),  # sign_in, sign_in_refused, user_added, key_revoked, POST /api/...
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Index("audit_at", "at"),
     sqlite_autoincrement=True,
 )
