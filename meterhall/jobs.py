@@ -82,8 +82,10 @@ class Jobs:
             Event("data_folder_mended", f"data-{i}", Name(text, text), self._started_at, "", "broken")
             for i, text in enumerate(self._node.findings)
         ]
-        lasting = self._node.ledger.incidents.list(open_only=True)
-        self._node.ledger.sync_events(merged(self._node.settings.installation, events, lasting), now)
+        ledger = self._node.ledger
+        lasting = ledger.incidents.list(open_only=True)
+        fits = {row.id for row in ledger.baselines.in_use() if row.quality["guideline14"] == "pass"} if lasting else ()
+        ledger.sync_events(merged(self._node.settings.installation, events, lasting, fits), now)
 
     def _try(self, job: Callable[[], object], consequence: str) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from meterhall.incidents import ancestors
@@ -29,13 +29,16 @@ MISSING = frozenset({"gap", "stuck"})
 TOGETHER_US = 3 * DAY_US
 
 
-def merged(installation: Installation, events: Iterable[Event], incidents: Sequence[IncidentRow]) -> list[Event]:
+def merged(
+    installation: Installation, events: Iterable[Event], incidents: Sequence[IncidentRow], trusted: Container[int]
+) -> list[Event]:
     """The events that need somebody, each cause once.
 
     An event that is the same thing as an incident names it (`data["incident"]`); it goes if a person called that
     planned, or a false alarm. An incident that no event tells of becomes one, if it is sure enough.
 
     incidents : those that last, causes and parts
+    trusted : ids of the baselines that fit well; where one does not, its errors alone are no reason to call somebody
     """
     causes = [row for row in incidents if row.part_of is None]
     nodes = {row.id: {row.node} for row in causes}
@@ -56,7 +59,8 @@ def merged(installation: Installation, events: Iterable[Event], incidents: Seque
         out.append(replace(event, data={**event.data, "incident": own.id}))
     for row in causes:
         quiet = row.id in told or row.feedback in ("planned", "false_alarm") or row.kind in LESS
-        if not quiet and (row.confidence >= SURE or row.feedback == "confirmed"):
+        sure = row.confidence >= SURE and (row.family != "use" or row.baseline in trusted)
+        if not quiet and (sure or row.feedback == "confirmed"):
             out.append(event_of(installation, row))
     return out
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from meterhall.needs import SURE, merged
+from meterhall import needs
+from meterhall.needs import SURE
 from metering.clock import DAY_US, HOUR_US
 from metering.quantity import Carrier
 from metering.site import Building, Installation, Meter, Name, Site
@@ -30,9 +31,14 @@ def event(kind="night_load", node="fans", since=DAY, severity="needs_you", **dat
 
 
 def incident(id=7, node="fans", kind="night_load", family="use", since=DAY, **more):
+    text = Name("night load up 3 kWh/h", "夜间负荷增加 3 kWh/h")
     row = IncidentRow("plant", node, "active_energy_import", "kWh", kind, family, since, None, since + 9 * HOUR_US,
-                      60.0, 3.0, 0.9, Name("night load up 3 kWh/h", "夜间负荷增加 3 kWh/h"), id=id)  # fmt: skip
+                      60.0, 3.0, 0.9, text, baseline=1, id=id)  # fmt: skip
     return replace(row, **more)
+
+
+def merged(installation, events, incidents, trusted=(1,)):
+    return needs.merged(installation, events, incidents, trusted)
 
 
 def brief(events):
@@ -75,6 +81,12 @@ def test_an_incident_that_no_event_tells_of_becomes_one_if_it_is_sure():
     assert merged(PLACES, [], [incident(kind="step_down")]) == [], "who uses less needs nobody"
     (gap,) = merged(PLACES, [], [incident(kind="gap", family="gap")])
     assert gap.severity == "broken"
+
+
+def test_errors_of_a_baseline_that_does_not_fit_are_no_reason_to_call_somebody():
+    assert merged(PLACES, [], [incident(kind="step_up")], trusted=()) == []
+    assert len(merged(PLACES, [], [incident(kind="step_up", feedback="confirmed")], trusted=())) == 1
+    assert len(merged(PLACES, [], [incident(kind="leak", family="leak")], trusted=())) == 1, "it needs no baseline"
 
 
 def test_what_people_said_is_heeded():
