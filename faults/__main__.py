@@ -35,7 +35,8 @@ def run_together(names: list[str], arguments: argparse.Namespace, at_once: int) 
     rows: list[Row] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
-        done = [pool.submit(run_scenario, name, arguments.level, arguments.seed, arguments.keep) for name in names]
+        how = (arguments.level, arguments.seed, arguments.keep, arguments.most_seconds)
+        done = [pool.submit(run_scenario, name, *how) for name in names]
         for finished in as_completed(done):
             rows += show(finished.result())
     return rows
@@ -54,6 +55,7 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
     parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that failed")
+    parser.add_argument("--most-seconds", type=float, default=0.0, help="end each scenario after so long: a sample")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     arguments = parser.parse_args()
     if arguments.list:

@@ -233,39 +233,32 @@ def same_client_id(folder: Path, *, seed: int) -> Row:
     return row
 
 
-def bad_tls(folder: Path) -> list[Row]:
-    """Three brokers that cannot be trusted: unknown authority, wrong name, expired. No credentials are sent to any."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for kind, name in (
-        ("unknown authority", "127.0.0.1"),
-        ("wrong name", "elsewhere.example"),
-        ("expired", "127.0.0.1"),
-    ):
-        row = Row(f"TLS: {kind}", "set-ups", count=1)
-        place = folder / kind.replace(" ", "-")
-        authority, certificate, key = certificates(place, name, expired=kind == "expired")
-        if kind == "unknown authority":
-            authority = certificates(place / "other", name)[0]
-        with listening(certificate, key) as (port, heard):
-            lines = ['username = "user"', f'password_file = "{secret(place)}"', f'ca_file = "{authority}"']
-            with Rig(
-                place, seed=1, devices=2, configuration={"broker": f"mqtts://127.0.0.1:{port}", "broker_lines": lines}
-            ) as rig:
-                rig.product.start().wait_live()
-                with contextlib.suppress(TooLate):
-                    wait_until(lambda rig=rig: "certificate" in note(rig), 20, "the refusal is told of", every_s=0.1)
-                words = note(rig)
-                row.notes["note"] = words
-                row.expect("certificate" in words, f"the refusal is not told of: {words!r}")
-                row.expect(rig.product.alive(), "the API is not up")
-                rig.product.stop()
-            row.expect(len(heard) > 0, "nobody tried to connect: the scenario proves nothing")
-            sent = sum(heard)
-            row.notes["bytes after the handshake"] = sent
-            row.expect(sent == 0, f"{sent} bytes were sent to a broker that cannot be trusted")
-        rows.append(row)
-    return rows
+BAD_TLS = {"unknown authority": "127.0.0.1", "wrong name": "elsewhere.example", "expired": "127.0.0.1"}
+
+
+def bad_tls(folder: Path, kind: str, *, seed: int) -> Row:
+    """A broker that cannot be trusted: unknown authority, wrong name, or expired. It is sent no credentials."""
+    row = Row(f"TLS: {kind}", "set-ups", count=1)
+    authority, certificate, key = certificates(folder, BAD_TLS[kind], expired=kind == "expired")
+    if kind == "unknown authority":
+        authority = certificates(folder / "other", BAD_TLS[kind])[0]
+    with listening(certificate, key) as (port, heard):
+        lines = ['username = "user"', f'password_file = "{secret(folder)}"', f'ca_file = "{authority}"']
+        configuration = {"broker": f"mqtts://127.0.0.1:{port}", "broker_lines": lines}
+        with Rig(folder, seed=seed, devices=2, configuration=configuration) as rig:
+            rig.product.start().wait_live()
+            with contextlib.suppress(TooLate):
+                wait_until(lambda: "certificate" in note(rig), 20, "the refusal is told of", every_s=0.1)
+            words = note(rig)
+            row.notes["note"] = words
+            row.expect("certificate" in words, f"the refusal is not told of: {words!r}")
+            row.expect(rig.product.alive(), "the API is not up")
+            rig.product.stop()
+        row.expect(len(heard) > 0, "nobody tried to connect: the scenario proves nothing")
+        sent = sum(heard)
+        row.notes["bytes after the handshake"] = sent
+        row.expect(sent == 0, f"{sent} bytes were sent to a broker that cannot be trusted")
+    return row
 
 
 def power_cut_of_broker(folder: Path, *, seed: int) -> Row:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import random
 import shutil
-import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,60 +122,6 @@ def _spool_through(folder: Path, files: Failing, row: Row) -> None:
     row.doubled += len(found) - len({group[0] for group in found if group})
     row.invented += sum(1 for group in found if group not in sent)
     row.expect(pending == 60, f"{where}: {pending} records are pending of 60")
-
-
-SYSCALLS = ("fdatasync", "fsync", "rename", "openat", "ftruncate", "pwrite64", "write")
-ERRORS = {"fdatasync": "EIO", "fsync": "EIO", "rename": "EIO", "openat": "EIO", "ftruncate": "EIO"}
-
-
-def calls_real(folder: Path, *, lives: int, seed: int) -> Row:
-    """The running product under strace, which lets its n-th sync, rename, open or write fail; half are killed."""
-    row = Row("failing calls, real process", "lives")
-    if shutil.which("strace") is None:
-        return Row("failing calls, real process", skipped="strace is not installed: sudo apt-get install strace")
-    rng = random.Random(seed)
-    injected: Counter[str] = Counter()
-    with Rig(folder, seed=seed, devices=200, launch=["--small"]) as rig:
-        rig.product.start().wait_live()
-        rig.product.wait_connected()
-        rig.publish("--rate", 300)
-        for number in range(lives):
-            rig.product.stop() if number % 2 else rig.product.kill()
-            rig.product.start()
-            ready = rig.product.wait_live()
-            row.recovered(ready)
-            call = SYSCALLS[number % len(SYSCALLS)]
-            error = ERRORS.get(call) or rng.choice(("EIO", "ENOSPC"))
-            n = rng.randint(1, 30) if call in ("fdatasync", "pwrite64", "write") else rng.randint(1, 4)
-            if _inject(rig, call, error, n, rng.uniform(1.0, 2.0)):
-                injected[call] += 1
-            row.count += 1
-            if not rig.product.running:
-                row.missed.append(
-                    f"{call} {error} at {n}: it ended with {rig.product.process and rig.product.process.returncode}"
-                )
-        rig.product.kill()
-        rig.product.start().wait_live()
-        row.expect(rig.end_publishers() == 0, "the publisher did not get all its acknowledgements")
-        verdict = rig.settle()
-    row.add(verdict)
-    row.notes = {"injected": dict(injected), "findings": verdict.findings[:5], "acknowledged": verdict.acknowledged}
-    return row.expect(sum(injected.values()) > 0, "not one call was made to fail")
-
-
-def _inject(rig: Rig, call: str, error: str, n: int, seconds: float) -> bool:
-    """Attach strace for a while; whether the fault was injected. Sockets are not touched: they use other calls."""
-    process = rig.product.process
-    assert process is not None
-    log = rig.folder / "strace.log"
-    log.unlink(missing_ok=True)
-    command = ["strace", "-f", "-qq", "-o", str(log), "-p", str(process.pid), "-e", f"trace={call}"]
-    command += ["-e", f"inject={call}:error={error}:when={n}"]
-    tracer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(seconds)
-    tracer.send_signal(signal.SIGINT)
-    tracer.wait(20)
-    return log.exists() and "INJECTED" in log.read_text(errors="replace")
 
 
 @contextmanager

@@ -7,10 +7,12 @@ whether it was ever sent, by whom, and in answer to which request.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -68,7 +70,7 @@ class Gateway:
         self._thread.join(10)
 
 
-def configure(folder: Path, product_port: int, ports: dict[str, int]) -> None:
+def configure(folder: Path, product_port: int, ports: dict[str, int], poll_s: float = POLL_S) -> None:
     """A profile of our own and 32 meters a line."""
     profiles = folder / "profiles"
     profiles.mkdir(parents=True)
@@ -84,7 +86,7 @@ def configure(folder: Path, product_port: int, ports: dict[str, int]) -> None:
     (profiles / f"{PROFILE}.toml").write_text("\n\n".join(rows) + "\n")
     meters = [
         f'[[meter]]\nid = "{framer}{unit}"\nname = "{framer} {unit}"\ncarrier = "electricity"\nprofile = "{PROFILE}"\n'
-        f'connection = "{FRAMINGS[framer]}://127.0.0.1:{port}"\nunit_id = {unit}\npoll_s = {POLL_S}'
+        f'connection = "{FRAMINGS[framer]}://127.0.0.1:{port}"\nunit_id = {unit}\npoll_s = {poll_s}'
         for framer, port in ports.items()
         for unit in range(1, UNITS + 1)
     ]
@@ -94,10 +96,11 @@ def configure(folder: Path, product_port: int, ports: dict[str, int]) -> None:
 class Line:
     """The product polling 32 units through a faulty gateway, over TCP and over RTU frames at once."""
 
-    def __init__(self, folder: Path, *, launch: Sequence[str] = (), framers: Sequence[str] = tuple(FRAMINGS)) -> None:
-        self.gateways = {framer: Gateway(framer) for framer in framers}
+    def __init__(self, folder: Path, *, launch: Sequence[str] = (), poll_s: float = POLL_S) -> None:
+        self.gateways = {framer: Gateway(framer) for framer in FRAMINGS}
         self.product = Product(folder, launch=launch)
-        configure(folder, self.product.port, {framer: each.gateway.port for framer, each in self.gateways.items()})
+        ports = {framer: each.gateway.port for framer, each in self.gateways.items()}
+        configure(folder, self.product.port, ports, poll_s)
 
     def __enter__(self) -> Line:
         self.product.start().wait_live()
@@ -123,14 +126,19 @@ class Line:
     def check(self) -> tuple[int, list[str], dict[str, np.ndarray]]:
         """Readings stored, what is wrong with them, and the polls of each meter [s since 1970]; it must have ended."""
         with duckdb.connect(str(self.product.data / "meterhall.duckdb"), read_only=True) as con:
-            rows = con.execute(
+            found = con.execute(
                 f"""SELECT p.meter, p.quantity, p.phase, r.observed_at, r.value FROM ({ROWS}) r
                     JOIN point p ON p.id = r.point WHERE p.site = ? ORDER BY p.meter, r.observed_at""",  # noqa: S608
                 [SITE],
-            ).fetchall()
+            )
+            return self._check(row for some in iter(lambda: found.fetchmany(100_000), []) for row in some)
+
+    def _check(self, rows: Iterable[tuple[Any, ...]]) -> tuple[int, list[str], dict[str, np.ndarray]]:
         wrong: list[str] = []
         numbers: dict[tuple[str, int], set[int]] = {}
+        stored = 0
         for meter, quantity, phase, at, value in rows:
+            stored += 1
             unit, slot, word = int(meter[3:]), SLOTS.index((quantity, phase)), int(value)
             number = word & 0xFFFFF
             asked = self.gateways[meter[:3]].asked_at.get((unit, number))
@@ -145,7 +153,7 @@ class Line:
         polls: dict[str, list[float]] = {}
         for meter, at in numbers:
             polls.setdefault(meter, []).append(at / 1e6)
-        return len(rows), wrong, {meter: np.array(sorted(times)) for meter, times in polls.items()}
+        return stored, wrong, {meter: np.array(sorted(times)) for meter, times in polls.items()}
 
 
 def share_kept(polls: dict[str, np.ndarray], healthy: Sequence[int], start: float, end: float) -> float:
@@ -200,11 +208,25 @@ def dead_units(folder: Path, *, phase_s: float) -> Row:
     return row
 
 
-def wrong_replies(folder: Path, *, phase_s: float, launch: Sequence[str] = (), modes: Sequence[str] = MODES) -> Row:
-    """A quarter of the units answers wrongly, one way after another, then all well again: no wrong value is stored."""
+def wrong_replies(
+    folder: Path,
+    *,
+    phase_s: float,
+    launch: Sequence[str] = (),
+    modes: Sequence[str] = MODES,
+    requests: int = 0,
+    poll_s: float = POLL_S,
+) -> Row:
+    """A quarter of the units answers wrongly, one way after another, then all well again: no wrong value is stored.
+
+    It goes round all the ways until there were so many `requests`.
+    """
     row = Row("Modbus: wrong replies", "requests")
-    with Line(folder, launch=launch) as line:
-        for number, mode in enumerate(modes):
+    with Line(folder, launch=launch, poll_s=poll_s) as line:
+        for number in itertools.count():
+            if number >= len(modes) and line.replies() >= requests:
+                break
+            mode = modes[number % len(modes)]
             refusing = mode in ("exception 1", "exception 2", "exception 3")
             line.set_mode(mode, REFUSERS if refusing else [unit for unit in ANSWERERS if unit % 4 == number % 4])
             time.sleep(phase_s)

@@ -51,6 +51,18 @@ class Row:
         self.missed += verdict.unbalanced + verdict.examples
         return self
 
+    def merge(self, other: Row) -> Row:
+        """Take over another run of the same scenario; the notes are the last one's."""
+        self.count += other.count
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.invented += other.invented
+        self.missed += other.missed
+        if other.recovery_s is not None:
+            self.recovered(other.recovery_s)
+        self.skipped, self.notes = self.skipped or other.skipped, other.notes
+        return self
+
     def named(self, scenario: str) -> Row:
         """Under another name."""
         self.scenario = scenario

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -13,7 +14,23 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from faults import brokers, clocks, disks, flood, kill, modbus, operation, order, payloads, torn, untimed, upkeep, wrong
+from faults import (
+    brokers,
+    calls,
+    clocks,
+    disks,
+    flood,
+    kill,
+    modbus,
+    operation,
+    order,
+    payloads,
+    torn,
+    untimed,
+    upkeep,
+    wrong,
+    zones,
+)
 from faults.report import Row
 
 Scenario = Callable[["Context"], Iterable["Row"]]
@@ -33,6 +50,16 @@ class Context(NamedTuple):
     def sub(self, name: str) -> Path:
         """A folder for a part of it."""
         return self.folder / name
+
+    def repeat(self, times: int, part: Callable[[Path, int], Row]) -> Row:
+        """A part so often, each time in a folder of its own and with another seed; one row."""
+        row: Row | None = None
+        for number in range(times):
+            found = part(self.sub(f"{number}"), self.seed + number)
+            row = found if row is None else row.merge(found)
+            shutil.rmtree(self.sub(f"{number}"), ignore_errors=row.passed)
+        assert row is not None
+        return row
 
     @contextlib.contextmanager
     def in_memory(self, name: str) -> Iterator[Path]:
@@ -77,7 +104,10 @@ def modbus_dead(context: Context) -> Iterable[Row]:
 
 def modbus_wrong(context: Context) -> Iterable[Row]:
     """Late, foreign, short, long, damaged replies, exceptions, a gateway that closes and freezes."""
-    yield modbus.wrong_replies(context.folder, phase_s=context.count(3, 300))
+    full = context.level == "full"
+    yield modbus.wrong_replies(
+        context.folder, phase_s=context.count(3, 20), requests=context.count(0, 1_000_000), poll_s=0.25 if full else 1.0
+    )
 
 
 def torn_files(context: Context) -> Iterable[Row]:
@@ -95,7 +125,9 @@ def failing_calls(context: Context) -> Iterable[Row]:
     """Each write, sync, rename and open fails once: in-process for every n, and the real process under strace."""
     with context.in_memory("calls") as folder:
         yield disks.calls_in_process(folder)
-    yield disks.calls_real(context.sub("real"), lives=context.count(40, 1_000), seed=context.seed)
+    yield calls.calls_real(context.sub("real"), lives=context.count(40, 200), seed=context.seed)
+    if context.level == "full":
+        yield calls.calls_everywhere(context.sub("everywhere"), seed=context.seed)
 
 
 def full_disks(context: Context) -> Iterable[Row]:
@@ -106,23 +138,27 @@ def full_disks(context: Context) -> Iterable[Row]:
 
 def broker_away(context: Context) -> Iterable[Row]:
     """The broker is absent at the start, restarted, killed, frozen."""
-    times = context.count(1, 50)
-    yield brokers.absent_at_start(context.sub("absent"), seed=context.seed, times=times)
-    yield brokers.restarted(context.sub("restarted"), seed=context.seed, times=context.count(3, 50))
-    yield brokers.power_cut_of_broker(context.sub("killed"), seed=context.seed)
-    yield brokers.frozen(context.sub("frozen"), seed=context.seed, times=times)
+    times, away = context.count(1, 50), context.sub
+    yield brokers.absent_at_start(away("absent"), seed=context.seed, times=times)
+    yield brokers.restarted(away("restarted"), seed=context.seed, times=context.count(3, 50))
+    yield context.repeat(times, lambda folder, seed: brokers.power_cut_of_broker(folder / "killed", seed=seed))
+    yield brokers.frozen(away("frozen"), seed=context.seed, times=times)
 
 
 def broker_odd(context: Context) -> Iterable[Row]:
     """The network flaps, the broker's queue is full, our client id is used twice."""
+    times = context.count(1, 50)
     yield brokers.flapping(context.sub("flapping"), seed=context.seed, seconds=context.count(20, 600))
-    yield brokers.queue_full(context.sub("queue"), seed=context.seed)
-    yield brokers.same_client_id(context.sub("twice"), seed=context.seed)
+    yield context.repeat(times, lambda folder, seed: brokers.queue_full(folder / "queue", seed=seed))
+    yield context.repeat(times, lambda folder, seed: brokers.same_client_id(folder / "twice", seed=seed))
 
 
 def broker_tls(context: Context) -> Iterable[Row]:
     """Three brokers that cannot be trusted get no credentials."""
-    yield from brokers.bad_tls(context.folder)
+    for kind in brokers.BAD_TLS:
+        yield context.repeat(
+            context.count(1, 50), lambda folder, seed, kind=kind: brokers.bad_tls(folder, kind, seed=seed)
+        )
 
 
 def floods(context: Context) -> Iterable[Row]:
@@ -140,8 +176,10 @@ def payload_bombs(context: Context) -> Iterable[Row]:
 
 
 def clock(context: Context) -> Iterable[Row]:
-    """Eight jumps of the wall clock."""
-    yield clocks.clock_jumps(context.folder, phase_s=context.count(5, 60))
+    """Eight jumps of the wall clock; at full level also every change of every zone's clocks in a year."""
+    yield clocks.clock_jumps(context.sub("jumps"), phase_s=context.count(5, 60))
+    if context.level == "full":
+        yield zones.every_zone(context.sub("zones"), phase_s=6.0, seed=context.seed)
 
 
 def any_order(context: Context) -> Iterable[Row]:
@@ -216,16 +254,39 @@ def processor_time() -> float:
     return sum(os.times()[:4])
 
 
-def run_scenario(name: str, level: str, seed: int, keep: bool) -> list[Row]:
-    """One scenario, in a folder of its own; a scenario that breaks off is a failure."""
+class TimeIsUp(BaseException):
+    """A scenario was given a time, and it is over."""
+
+
+def ring(seconds: float) -> None:
+    """Raise TimeIsUp after so long; 0: never."""
+
+    def over(number: int, frame: object) -> None:
+        raise TimeIsUp
+
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def run_scenario(name: str, level: str, seed: int, keep: bool, most_s: float = 0.0) -> list[Row]:
+    """One scenario, in a folder of its own; a scenario that breaks off is a failure.
+
+    most_s : it is ended after so long and counts as not run; 0: as long as it takes
+    """
     logging.basicConfig(handlers=[logging.NullHandler()])  # what the product says while it is hurt is in its own log
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
     started, before = time.monotonic(), processor_time()
+    found: list[Row] = []
     try:
-        found = list(SCENARIOS[name](Context(folder, level, seed)))
+        ring(most_s)
+        found.extend(SCENARIOS[name](Context(folder, level, seed)))
+        ring(0)
+    except TimeIsUp:
+        found.append(Row(name, skipped=f"began, and was ended after {most_s:g} s as asked"))
     except Exception as error:
         traceback.print_exc()
-        found = [Row(name, missed=[f"the scenario itself broke off: {error!r}"])]
+        ring(0)
+        found.append(Row(name, missed=[f"the scenario itself broke off: {error!r}"]))
     for row in found:
         row.took_s = round((time.monotonic() - started) / len(found), 1)
         row.cpu_s = round((processor_time() - before) / len(found), 1)

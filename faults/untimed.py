@@ -33,7 +33,8 @@ DEVICES = 20
 class Sender:
     """Publishes messages that hold nothing but their number; keeps what was sent and what was acknowledged."""
 
-    def __init__(self, port: int, client_id: str = "untimed") -> None:
+    def __init__(self, port: int, client_id: str = "untimed", *, quantity: str = "w") -> None:
+        self.quantity = quantity
         self.sent: Counter[Message] = Counter()
         self.acknowledged: Counter[Message] = Counter()
         self._due: list[tuple[paho.MQTTMessageInfo, Message]] = []
@@ -48,7 +49,7 @@ class Sender:
         """Message n of device k."""
         self.sent[k, n] += 1
         stamp = "" if ts is None else f'"ts":{ts},'
-        info = self._client.publish(f"{SITE}/{device_id(k)}", f'{{{stamp}"w":{n}}}', qos=1, retain=retain)
+        info = self._client.publish(f"{SITE}/{device_id(k)}", f'{{{stamp}"{self.quantity}":{n}}}', qos=1, retain=retain)
         self._due.append((info, (k, n)))
 
     def finish(self) -> int:
