@@ -129,6 +129,10 @@ class Ledger:
         try:
             with self._engine.begin() as con:
                 yield con
+        except sa.exc.DataError as error:
+            raise ExplainedError(
+                "the ledger", f"does not take a text: {error.orig}", "leave out control characters"
+            ) from None
         except sa.exc.DatabaseError as error:
             if isinstance(error, sa.exc.IntegrityError):
                 raise

@@ -1,4 +1,4 @@
-"""The ledger on a real SQLite file."""
+"""The ledger on a real SQLite file, and on a real PostgreSQL."""
 
 import random
 import signal
@@ -24,13 +24,6 @@ from storage.store import StoreUnavailable
 
 def url_of(path):
     return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger.open(url_of(tmp_path / "ledger.sqlite"))
-    yield ledger
-    ledger.close()
 
 
 def event(kind="silent", node="van-2", since=100, **more):
@@ -118,7 +111,7 @@ def test_a_newer_ledger_is_refused_with_the_mend(tmp_path):
         con.execute("UPDATE alembic_version SET version_num = '0999'")
     with pytest.raises(ExplainedError, match=r"has format 0999.*run the newer Meterhall"):
         Ledger.open(url_of(path))
-    with pytest.raises(ExplainedError, match="write sqlite:"):
+    with pytest.raises(ExplainedError, match="write postgresql:"):
         Ledger.open("nonsense")
 
 
@@ -140,7 +133,8 @@ def test_it_may_be_used_from_many_threads(ledger):
     assert len(ledger.open_events()) == 4 * (19 % 3)
 
 
-def test_a_full_disk_changes_nothing_and_is_told(ledger):
+def test_a_full_disk_changes_nothing_and_is_told(tmp_path):
+    ledger = Ledger.open(url_of(tmp_path / "ledger.sqlite"))
     ledger.sync_events([event()], 110)
     with ledger._engine.connect() as con:
         pages = con.execute(sa.text("PRAGMA page_count")).scalar()
@@ -148,6 +142,7 @@ def test_a_full_disk_changes_nothing_and_is_told(ledger):
     with pytest.raises(StoreUnavailable, match="full"):
         ledger.sync_events([event(node=f"m{i}" * 50) for i in range(500)], 120)
     assert brief(ledger.open_events()) == [("silent", "van-2", 100, None)]
+    ledger.close()
 
 
 CHILD = """
@@ -155,8 +150,8 @@ import os, sys
 from metering.site import Name
 from storage.ledger.ledger import Event, Ledger
 os.write(1, b"start\\n")
-ledger = Ledger.open(sys.argv[1])
-first = int(sys.argv[2])
+ledger = Ledger.open(sys.argv[1], sys.argv[2])
+first = int(sys.argv[3])
 for i in range(first, first + 10**6):
     text = Name(str(i))
     ledger.sync_events([Event("silent", f"m{n}", text, i, data={"round": i}) for n in range(i % 2, i % 2 + 40)], i)
@@ -165,10 +160,10 @@ for i in range(first, first + 10**6):
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_of_a_sync_leaves_the_one_before_or_the_one_after(tmp_path):
-    path, rng, first, working = tmp_path / "ledger.sqlite", random.Random(7), 1, 0
+def test_kill_9_in_the_middle_of_a_sync_leaves_the_one_before_or_the_one_after(ledger_address):
+    rng, first, working = random.Random(7), 1, 0
     for round_ in range(6):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, url_of(path), str(first)], stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, *ledger_address, str(first)], stdout=subprocess.PIPE)
         assert child.stdout.readline() == b"start\n"
         if round_ % 2:
             child.stdout.readline()
@@ -178,7 +173,7 @@ def test_kill_9_in_the_middle_of_a_sync_leaves_the_one_before_or_the_one_after(t
             pass
         child.send_signal(signal.SIGKILL)
         told = [int(line) for line in child.communicate()[0].split(b"\n")[:-1]]
-        ledger = Ledger.open(url_of(path))
+        ledger = Ledger.open(*ledger_address)
         found = ledger.open_events()
         rounds = {each.data["round"] for each in found}
         assert len(rounds) <= 1 and len(found) in ((40,) if told or first > 1 else (0, 40))

@@ -1,9 +1,7 @@
 """Baselines and incidents in a real ledger."""
 
-import sqlite3
 from dataclasses import replace
 
-import pytest
 import sqlalchemy as sa
 
 from metering.explain import Finding
@@ -12,17 +10,11 @@ from metering.site import Name
 from storage.ledger.baselines import BaselineRow, WatchRow
 from storage.ledger.incidents import FeedbackRow, IncidentRow
 from storage.ledger.ledger import Ledger
+from storage.ledger.tables import metadata
 
 MAIN = Measure("plant", "meter", "main", "active_energy_import", "kWh")
 HALL = Measure("plant", "building", "hall", "electricity", "kWh")
 GAPS = Finding("baseline.gaps", "warning", "only 80 % of the period was observed", {"coverage": 0.8})
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    yield ledger
-    ledger.close()
 
 
 def baseline(measure=MAIN, fitted_at=100, **more):
@@ -102,15 +94,14 @@ def test_a_meters_alarm_budget_is_the_one_set_last(ledger):
     assert [row.alarms_per_month for row in ledger.baselines.watches().values()] == [0.0]
 
 
-def test_a_ledger_of_the_first_version_gets_the_new_tables_and_keeps_its_events(tmp_path):
-    path = tmp_path / "ledger.sqlite"
-    Ledger.open(f"sqlite:///{path}").close()
-    with sqlite3.connect(path) as con:
-        for table in ("baselines", "incidents", "feedback", "watches"):
-            con.execute(f"DROP TABLE {table}")
-        con.execute("UPDATE alembic_version SET version_num = '0001'")
-        con.execute("INSERT INTO events VALUES (1, 'silent', 's', 'n', 1, NULL, 'broken', 'a', 'b', '{}', 1)")
-    again = Ledger.open(f"sqlite:///{path}")
+def test_a_ledger_of_the_first_version_gets_the_new_tables_and_keeps_its_events(ledger_address):
+    first = Ledger.open(*ledger_address)
+    with first._engine.begin() as con:
+        metadata.drop_all(con, [table for name, table in metadata.tables.items() if name != "events"])
+        con.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+        con.execute(sa.text("INSERT INTO events VALUES (1, 'silent', 's', 'n', 1, NULL, 'broken', 'a', 'b', '{}', 1)"))
+    first.close()
+    again = Ledger.open(*ledger_address)
     assert len(again.events()) == 1 and again.baselines.in_use() == [] and again.incidents.list() == []
     with again._engine.connect() as con:
         assert "baselines_in_use" in {index["name"] for index in sa.inspect(con).get_indexes("baselines")}
