@@ -47,7 +47,7 @@ def load_settings(folder: Path, *, profile_ids: Callable[[Path], dict[str, str]]
     """
     problems: list[ExplainedError] = []
     main = Document(folder / "meterhall.toml", problems)
-    main.only(("data", "server", "store", "broker", "modbus", "limits", "retention", "log"))
+    main.only(("data", "server", "store", "ledger", "broker", "modbus", "limits", "retention", "thresholds", "log"))
     installation = _installation(folder, problems)
     settings = _settings(folder, main, installation)
     if profile_ids is not None:
@@ -98,6 +98,7 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
             table.wrong("id", f'"{broker.id}" is used twice', "give each broker an id of its own")
         seen.add(broker.id)
     return Settings(
+    ledger_url, ledger_password = _ledger(folder, main.table("ledger"))
         folder=folder,
         data=(folder / data_folder).resolve() if not os.path.isabs(data_folder) else Path(data_folder),
         installation=installation,
@@ -114,6 +115,8 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
 
 def _limits(table: Table) -> Limits:
     default = Limits()
+        ledger_url=ledger_url,
+        ledger_password=ledger_password,
     limits = Limits(
         spool_bytes=table.number("spool_bytes", default.spool_bytes, low=1 << 20, whole=True),
         payload_bytes=table.number("payload_bytes", default.payload_bytes, low=1024, high=64 << 20, whole=True),
@@ -122,6 +125,18 @@ def _limits(table: Table) -> Limits:
     )
     table.done()
     return limits
+
+def _ledger(folder: Path, table: Table) -> tuple[str, Secret]:
+    url = table.text("url", "")
+    parts = split_url(url)
+    if url and (parts is None or parts.scheme != "postgresql" or not parts.path.strip("/")):
+        table.wrong("url", f'is "{without_password(url)}"', 'write "postgresql://user@host:5432/database", or leave it')
+    if parts is not None and parts.password:
+        table.wrong("url", "holds a password", "put it into password_file or password_env")
+    password = _secret(folder, table, "password")
+    table.done()
+    return url, password
+
 
 
 def _retention(table: Table) -> Retention:

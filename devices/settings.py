@@ -105,3 +105,11 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
     log: LogSettings = field(default_factory=LogSettings)
+    ledger_url: str = ""  # empty: a file in the data folder
+    ledger_password: Secret = NO_SECRET
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be written anywhere, the log first of all."""
+        found = (*(broker.password for broker in self.brokers), self.ledger_password)
+        return [secret.reveal() for secret in found if secret.reveal()]

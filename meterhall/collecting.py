@@ -42,6 +42,7 @@ FIXED = {
     "[store] url": lambda settings: settings.store_url,
     "[server] host": lambda settings: settings.host,
     "[server] port": lambda settings: settings.port,
+    "[ledger] url": lambda settings: settings.ledger_url,
     "[limits] spool_bytes": lambda settings: settings.limits.spool_bytes,
     "[limits] quarantine_rows": lambda settings: settings.limits.quarantine_rows,
     "[limits] store_memory_mb": lambda settings: settings.limits.store_memory_mb,
@@ -234,7 +235,7 @@ class Collecting:
         self._prepared = prepared
         self._build()
         if prepared.settings.log != node.settings.log:
-            set_up_logging(prepared.settings.log, [broker.password.reveal() for broker in prepared.settings.brokers])
+            set_up_logging(prepared.settings.log, prepared.settings.secrets)
         assert self._app is not None
         self.start(self._app)
 

@@ -82,7 +82,7 @@ def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | Non
         spool.on_append = books.received
         quarantine = Quarantine.open(data / "quarantine.sqlite", max_entries=settings.limits.quarantine_rows)
         closing.callback(quarantine.close)
-        ledger = Ledger.open(f"sqlite:///{data / 'ledger.sqlite'}")
+        ledger = open_ledger(settings)
         closing.callback(ledger.close)
         note_formats(data)
         deriver = Deriver(settings.installation, store, rollover_of=decoders.rollovers.get, cadence_of=cadence_of)
@@ -121,6 +121,19 @@ def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | Non
             token,
             findings,
         )
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of a configuration: a file in the data folder, or the database it names.
+
+    Raises
+    ------
+    ExplainedError
+        If a newer version wrote it, another Meterhall uses it, or it cannot be opened.
+    """
+    if settings.ledger_url:
+        return Ledger.open(settings.ledger_url, settings.ledger_password.reveal())
+    return Ledger.open(f"sqlite:///{settings.data / 'ledger.sqlite'}")
 
 
 def _own_folder(data: Path, closing: contextlib.ExitStack) -> Path:

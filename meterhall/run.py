@@ -112,7 +112,7 @@ def run_until_stopped(settings: Settings) -> int:
     async def main() -> int:
         stop = asyncio.Event()
         on_signals(asyncio.get_running_loop(), stop)
-        set_up_logging(settings.log, [broker.password.reveal() for broker in settings.brokers])
+        set_up_logging(settings.log, settings.secrets)
         with open_port(settings.host, settings.port) as sock, open_node(settings) as node:
             for finding in node.findings:
                 log.warning("%s", finding)
