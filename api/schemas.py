@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Iso = Annotated[str, Field(description="ISO 8601 with offset", examples=["2026-11-24T08:00:00+08:00"])]
 Thousandths = Annotated[int, Field(description="thousandths of the unit, exact")]
@@ -121,6 +121,50 @@ class VehicleOut(Model):
     odometer: float | None = Field(description="[km]")
     points: list[str]
     simulated: bool
+
+
+class TripOut(Model):
+    """A stretch in which the odometer rose."""
+
+    start: Iso = Field(description="the last reading at rest")
+    end: Iso = Field(description="the first reading at rest again, or the newest")
+    distance: float = Field(description="[km]")
+    certain: bool = Field(description="false: readings were missing; it lies somewhere between start and end")
+    fuel: float | None = Field(description="[l]")
+    charge_before: float | None = Field(description="[%]")
+    charge_after: float | None = Field(description="[%]")
+
+
+class ChargeOut(Model):
+    """A stretch in which the charged energy rose."""
+
+    start: Iso
+    end: Iso
+    energy: float = Field(description="[kWh]")
+    certain: bool
+    charge_before: float | None = Field(description="[%]")
+    charge_after: float | None = Field(description="[%]")
+
+
+class RefuellingOut(Model):
+    """A rise of the fuel gauge, between two readings."""
+
+    after: Iso
+    before: Iso
+    fuel: float | None = Field(description="[l], by gauge and tank")
+    level_before: float = Field(description="[%]")
+    level_after: float = Field(description="[%]")
+
+
+class JourneysOut(Model):
+    """What a vehicle did that ended in [start, end)."""
+
+    vehicle: str
+    start: Iso
+    end: Iso
+    trips: list[TripOut]
+    charges: list[ChargeOut]
+    refuellings: list[RefuellingOut]
 
 
 class DeviceOut(Model):
@@ -694,3 +738,40 @@ class WatchOut(Model):
     node: str
     name: str
     alarms_per_month: float
+
+
+class KeyIn(Model):
+    """A key to make."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, description="letters a to z, digits and . _ @ -")]
+    scopes: Annotated[list[Literal["read", "write:ingest", "admin"]], Field(min_length=1, max_length=3)]
+    expires_at: Annotated[AwareDatetime | None, Field(description="ISO 8601 with offset; null: never")] = None
+
+
+class KeyOut(Model):
+    """A key, without the key itself."""
+
+    name: str
+    prefix: str = Field(description="its visible beginning")
+    scopes: list[str] = Field(description="the rights that routes name; admin is all of them")
+    created_at: Iso
+    expires_at: Iso | None
+    used_at: Iso | None = Field(description="to the minute")
+    revoked_at: Iso | None
+
+
+class NewKeyOut(KeyOut):
+    """A new key, shown once."""
+
+    key: str
+
+
+class AuditOut(Model):
+    """Something that was done, or refused."""
+
+    id: int
+    at: Iso
+    who: str = Field(examples=["user anna", "key gateway", "token admin.token", "nobody"])
+    address: str = Field(description="of the network; empty at the machine itself")
+    what: str
+    subject: str

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from zoneinfo import ZoneInfo
 
 from api import schemas as out
 from api.figures import Branch, Converted, DeviceFigure, VehicleState
 from api.insights import Money
-from api.periods import EARLIEST, iso
+from api.journeys import Journeys
+from api.periods import EARLIEST, Period, iso
 from metering.clock import to_us
 from metering.health import LineHealth, SpoolHealth, UnitHealth
 from metering.reading import Origin, Point
-from metering.site import Building, Dated, Fact, Factor, Meter, Name, Site
+from metering.site import Building, Dated, Fact, Factor, Meter, Name, Site, Vehicle
 from storage.ledger.baselines import BaselineRow
 from storage.store import Conflict
 
@@ -115,6 +117,27 @@ def vehicle(of: VehicleState, points: list[Point], zone: ZoneInfo) -> out.Vehicl
         odometer=of.odometer,
         points=[str(point) for point in points],
         simulated=car.simulated,
+    )
+
+
+def journeys(car: Vehicle, period: Period, of: Journeys, zone: ZoneInfo) -> out.JourneysOut:
+    """What a vehicle did."""
+    return out.JourneysOut(
+        vehicle=car.id,
+        start=iso(period.start, zone),
+        end=iso(period.end, zone),
+        trips=[
+            out.TripOut(**asdict(trip) | {"start": iso(trip.start, zone), "end": iso(trip.end, zone)})
+            for trip in of.trips
+        ],
+        charges=[
+            out.ChargeOut(**asdict(charge) | {"start": iso(charge.start, zone), "end": iso(charge.end, zone)})
+            for charge in of.charges
+        ],
+        refuellings=[
+            out.RefuellingOut(**asdict(each) | {"after": iso(each.after, zone), "before": iso(each.before, zone)})
+            for each in of.refuellings
+        ],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.figures import Amount, VehicleState, amounts_by, vehicle_states
+from api.journeys import journeys
 from api.page import marks
 from api.page.numbers import typeset
 from api.page.view import Clause, Figure, View
@@ -14,6 +15,7 @@ from metering.quantity import QUANTITIES
 from metering.site import Vehicle
 
 ORDER = ("silent", "driving", "charging", "parked", "unknown")
+JOURNEY_DAYS, JOURNEY_ROWS = 100, 40
 LEVELS = ("state_of_charge", "fuel_level")
 
 
@@ -127,9 +129,51 @@ def vehicle(view: View, thing: Vehicle) -> dict[str, Any]:
         "levels": [name for name in LEVELS if name in points],
         "counters": [name for name in ("odometer", "charge_energy", "fuel_used") if name in known],
         "days": day_rows(view, thing, known),
+        **journey_rows(view, thing),
         "facts": facts(view, thing),
         "points": points,
     }
+
+
+def journey_rows(view: View, thing: Vehicle) -> dict[str, list[dict[str, Any]]]:
+    """Trips, charging and refuelling of the period shown, newest first; of a long one what came last."""
+    passed = vehicle_period(view)
+    found = journeys(view.services, thing, Period(max(passed.start, passed.end - JOURNEY_DAYS * DAY_US), passed.end))
+
+    def span(before: float | None, after: float | None) -> str:
+        return "" if before is None or after is None else f"{typeset(before, '').text} → {typeset(after, '%')}"
+
+    trips = [
+        {
+            "start": view.moment(trip.start),
+            "end": view.moment(trip.end),
+            "certain": trip.certain,
+            "distance": typeset(trip.distance, "km"),
+            "fuel": typeset(trip.fuel, "l"),
+            "charge": span(trip.charge_before, trip.charge_after),
+        }
+        for trip in found.trips[: -JOURNEY_ROWS - 1 : -1]
+    ]
+    charges = [
+        {
+            "start": view.moment(charge.start),
+            "end": view.moment(charge.end),
+            "certain": charge.certain,
+            "energy": typeset(charge.energy, "kWh"),
+            "charge": span(charge.charge_before, charge.charge_after),
+        }
+        for charge in found.charges[: -JOURNEY_ROWS - 1 : -1]
+    ]
+    fuel = [
+        {
+            "start": view.moment(each.after),
+            "end": view.moment(each.before),
+            "fuel": typeset(each.fuel, "l"),
+            "charge": span(each.level_before, each.level_after),
+        }
+        for each in found.refuellings[: -JOURNEY_ROWS - 1 : -1]
+    ]
+    return {"trips": trips, "charges": charges, "refuellings": fuel}
 
 
 def day_rows(view: View, thing: Vehicle, known: set[str]) -> list[dict[str, Any]]:

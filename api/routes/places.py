@@ -11,9 +11,12 @@ from fastapi import APIRouter, Query
 from api import schemas, wording
 from api.asking import End, Id, Start, Tz, period_in, refusals, thing_of, zone_or
 from api.deps import READ, TheServices
+from api.errors import Refused
 from api.figures import scope_of, site_of, tree, vehicle_states
+from api.journeys import journeys
 from api.periods import Period, day_of, iso, zone_of
 from api.services import Services
+from metering.clock import DAY_US
 from metering.quantity import Carrier
 from metering.reading import Point
 from metering.site import Building, Meter, Site, Vehicle
@@ -21,6 +24,7 @@ from metering.site import Building, Meter, Site, Vehicle
 router = APIRouter(prefix="/api/v1", tags=["places"], dependencies=[READ])
 FlowCarrier = Literal["electricity", "water", "gas", "heat", "cooling"]
 OfSite = Annotated[str | None, Query(max_length=128, description="only of this site")]
+MOST_DAYS = 100  # of a vehicle's journeys in one answer
 OfBuilding = Annotated[str | None, Query(max_length=128, description="only of this building")]
 
 
@@ -132,6 +136,19 @@ def list_vehicles(services: TheServices, site: OfSite = None, building: OfBuildi
 def get_vehicle(vehicle: Id, services: TheServices) -> schemas.VehicleOut:
     """One vehicle."""
     return _vehicles(services, [thing_of(services, Vehicle, vehicle)])[0]
+
+
+@router.get("/vehicles/{vehicle}/journeys", responses=refusals(404))
+def get_journeys(
+    vehicle: Id, services: TheServices, start: Start = None, end: End = None, tz: Tz = None
+) -> schemas.JourneysOut:
+    """Trips, charging sessions and refuelling of a vehicle, from its readings; without `start` the last 7 days."""
+    thing: Vehicle = thing_of(services, Vehicle, vehicle)
+    zone = zone_or(services, tz, thing.site)
+    period = period_in(services, start, end, zone, timedelta(days=7))
+    if period.length > MOST_DAYS * DAY_US:
+        raise Refused("start", f"asks for {period.length / DAY_US:.0f} days", f"ask for at most {MOST_DAYS} at once")
+    return wording.journeys(thing, period, journeys(services, thing, period), zone)
 
 
 @router.get("/factors", responses=refusals())
