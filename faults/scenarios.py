@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faults import (
+    api,
     brokers,
     calls,
     clocks,
@@ -214,6 +215,11 @@ def backups(context: Context) -> Iterable[Row]:
     yield upkeep.backup_under_load(context.folder, times=context.count(2, 50), seed=context.seed)
 
 
+def api_overloaded(context: Context) -> Iterable[Row]:
+    """Slow clients, giant bodies and dear questions while readings come."""
+    yield api.overloaded(context.folder, seconds=context.count(15, 600), seed=context.seed)
+
+
 def backlog(context: Context) -> Iterable[Row]:
     """Millions of readings wait in the spool at the start."""
     yield operation.backlog(context.folder, readings=context.count(5_000_000, 43_000_000), seed=context.seed)
@@ -240,6 +246,7 @@ SCENARIOS: dict[str, Scenario] = {
     "untimed": without_time,
     "reload": reloads,
     "backup": backups,
+    "api": api_overloaded,
     "two": two_collectors,
     "sigterm": sigterm,
     "backlog": backlog,
