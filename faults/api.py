@@ -101,7 +101,7 @@ def _giant(product: Product) -> str:
             head = (
                 f"POST /api/v1/ingest HTTP/1.1\r\nHost: 127.0.0.1:{product.port}\r\nAuthorization: Bearer {token}\r\n"
             )
-            head += f"Content-Type: application/json\r\nContent-Length: {GIANT_BYTES}\r\n\r\n"
+            head += f"Content-Type: application/json\r\nIdempotency-Key: g\r\nContent-Length: {GIANT_BYTES}\r\n\r\n"
             client.sendall(head.encode())
             with contextlib.suppress(OSError):
                 while sent < GIANT_BYTES:
