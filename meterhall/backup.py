@@ -43,6 +43,8 @@ Told = Callable[[int, int], None]  # bytes copied, of how many
 def make_backup(node: Node, target: Path, told: Told = lambda done, of: None) -> dict[str, Any]:
     """Copy the data folder of an open node into a folder that is made for it; returns the manifest.
 
+    A ledger on PostgreSQL is not in it: pg_dump copies that one.
+
     Raises
     ------
     ExplainedError
@@ -50,7 +52,8 @@ def make_backup(node: Node, target: Path, told: Told = lambda done, of: None) ->
         copied: the folder is removed again.
     """
     refuse_used(target)
-    parts = (node.settings.data / "quarantine.sqlite", node.settings.data / "ledger.sqlite")
+    names = ("quarantine.sqlite",) if node.settings.ledger_url else ("quarantine.sqlite", "ledger.sqlite")
+    parts = tuple(node.settings.data / name for name in names)
     total = _size_of(node, parts)
     try:
         OS_FILES.make_folder(target)

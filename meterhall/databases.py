@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from devices.settings import Settings
+
 Config = Annotated[Path, typer.Option("--config", help="the configuration folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document instead of words")]
 OK, FAILED, INVALID = 0, 1, 2
@@ -55,11 +57,17 @@ def setup(
 
 
 def migrate(
-    target: Annotated[str, typer.Argument(help="the URL of the store to move to: influxdb:// or duckdb://")],
+    target: Annotated[
+        str,
+        typer.Argument(help="where to: a store (influxdb://, duckdb://), or a database for the ledger (postgresql://)"),
+    ],
     config: Config,
     as_json: AsJson = False,
 ) -> None:
-    """Move everything from the configured store into another; stopped, it goes on where it was."""
+    """Move everything from the configured store into another; stopped, it goes on where it was.
+
+    With postgresql:// it is the ledger that moves; its password is the one of [ledger] in meterhall.toml.
+    """
     from contextlib import closing
     from dataclasses import asdict
 
@@ -73,6 +81,8 @@ def migrate(
     from storage.store import StoreUnavailable
 
     settings = read_or_exit(config)
+    if target.startswith("postgresql://"):
+        raise typer.Exit(_move_ledger(settings, target, as_json=as_json))
     data = settings.data
     console = Console(stderr=True)
     try:
@@ -97,3 +107,33 @@ def migrate(
     if report.is_whole and not as_json:
         typer.echo("All of it is there. Now name the new store in meterhall.toml: [store] url")
     raise typer.Exit(OK if report.is_whole else FAILED)
+
+
+def _move_ledger(settings: Settings, target: str, *, as_json: bool) -> int:
+    """Move the ledger into a database; returns the exit code."""
+    from contextlib import closing
+
+    from meterhall.node import hold_folder, open_ledger
+    from metering.explain import ExplainedError
+    from storage.ledger.ledger import Ledger
+    from storage.ledger.moving import move_ledger
+    from storage.store import StoreUnavailable
+
+    try:
+        if target == settings.ledger_url:
+            raise ExplainedError("the target", "is the ledger that is configured", "name another one")
+        with (
+            hold_folder(settings.data),
+            closing(open_ledger(settings)) as source,
+            closing(Ledger.open(target, settings.ledger_password.reveal())) as to,
+        ):
+            moved = move_ledger(source, to)
+    except (ExplainedError, StoreUnavailable) as error:
+        typer.echo(str(error), err=True)
+        return INVALID if isinstance(error, ExplainedError) else FAILED
+    if as_json:
+        typer.echo(json.dumps(moved))
+        return OK
+    typer.echo(", ".join(f"{count} {name}" for name, count in moved.items()))
+    typer.echo("All of it is there. Now name the database in meterhall.toml: [ledger] url")
+    return OK

@@ -22,6 +22,7 @@ from meterhall.timekeeping import check_clock, check_device_clocks
 from meterhall.workcalendar import official, read_overrides
 from metering.clock import from_us, now_us
 from metering.explain import ExplainedError
+from storage.ledger.ledger import look_at_ledger
 from storage.looking import Seen, look_at
 from storage.sqlite import damage_of
 
@@ -115,7 +116,9 @@ def check_stopped(settings: Settings, messages_a_day: dict[str, float]) -> Itera
         yield broken("data folder", problem, "see docs/reliability.md")
     yield from _store(settings, seen)
     yield from _damage(seen.spool_damage)
-    for name in ("quarantine.sqlite", "ledger.sqlite"):
+    if settings.ledger_url:
+        yield from _ledger(settings)
+    for name in ("quarantine.sqlite",) if settings.ledger_url else ("quarantine.sqlite", "ledger.sqlite"):
         damage = damage_of(settings.data / name)
         if damage:
             yield warning(
@@ -132,6 +135,15 @@ def check_stopped(settings: Settings, messages_a_day: dict[str, float]) -> Itera
     yield from say_disk(disk.free_bytes, disk.days_until_full, disk.readings_a_day)
     if seen.books is not None:
         messages_a_day |= rates(seen.books.snapshot(), disk.readings_a_day)
+
+
+def _ledger(settings: Settings) -> Iterator[Remark]:
+    try:
+        where, found = look_at_ledger(settings.ledger_url, settings.ledger_password.reveal())
+    except ExplainedError as problem:
+        yield broken("ledger", f"{problem.where} {problem.what}", problem.mend)
+        return
+    yield ok("ledger", f"{where} answers; " + (f"format {found}" if found else "nothing is in it yet"))
 
 
 def _store(settings: Settings, seen: Seen) -> Iterator[Remark]:

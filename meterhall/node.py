@@ -123,6 +123,14 @@ def open_node(settings: Settings, *, cadence_of: Callable[[Point], Cadence | Non
         )
 
 
+@contextlib.contextmanager
+def hold_folder(data: Path) -> Iterator[None]:
+    """The data folder for this process alone, as long as it lasts; ExplainedError if another one has it."""
+    with contextlib.ExitStack() as closing:
+        _own_folder(data, closing)
+        yield
+
+
 def open_ledger(settings: Settings) -> Ledger:
     """The ledger of a configuration: a file in the data folder, or the database it names.
 

@@ -58,11 +58,11 @@ def parse_url(url: str, password: str = "") -> sa.URL:
     return parsed.set(drivername="postgresql+psycopg", password=password or None)
 
 
-def make_engine(url: sa.URL) -> sa.Engine:
+def make_engine(url: sa.URL, *, claim: bool = True) -> sa.Engine:
     """An engine that is durable when a transaction ends.
 
     PostgreSQL gets one connection, which holds the database's lock: as long as it lives, no other Meterhall writes
-    there, and after a break it is taken again before anything is read or written.
+    there, and after a break it is taken again before anything is read or written. `claim=False` only looks.
 
     Raises
     ------
@@ -82,6 +82,8 @@ def make_engine(url: sa.URL) -> sa.Engine:
         raise ExplainedError(
             "ledger.url", "names PostgreSQL, whose driver is not installed", 'pip install "psycopg[binary]"'
         ) from None
+    if not claim:
+        return engine
     patience = [CLAIM_S]
 
     @sa.event.listens_for(engine, "connect")

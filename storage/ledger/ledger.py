@@ -235,24 +235,22 @@ def _event(row: Mapping[Any, Any]) -> Event:
     )
 
 
-def _migrate(engine: sa.Engine, shown: str) -> None:
+def _migrate(engine: sa.Engine, name: str) -> None:
     """Bring the tables to `HEAD`; Alembic is loaded only when there is something to do."""
     try:
         with engine.connect() as con:
             version = _version_of(con)
     except LedgerBusy as error:
         raise ExplainedError(
-            f"ledger {shown}", str(error), "stop that one, or give this one a database of its own"
+            f"ledger {name}", str(error), "stop that one, or give this one a database of its own"
         ) from None
     except sa.exc.DatabaseError as error:
-        raise ExplainedError(
-            f"ledger {shown}", f"cannot be opened ({error.orig})", "check the address and the rights"
-        ) from None
+        raise _cannot_be_opened(name, error) from None
     if version == HEAD:
         return
     if version is not None and version > HEAD:
         raise ExplainedError(
-            f"ledger {shown}",
+            f"ledger {name}",
             f"has format {version}, and this Meterhall knows formats up to {HEAD}",
             "run the newer Meterhall that wrote it, or restore a backup of its time",
         )
@@ -266,6 +264,29 @@ def _migrate(engine: sa.Engine, shown: str) -> None:
     with engine.begin() as con:
         config.attributes["connection"] = con
         command.upgrade(config, "head")
+
+
+def look_at_ledger(url: str, password: str = "") -> tuple[str, str | None]:
+    """What a ledger's database is called, and the format of what is in it; nothing is changed or claimed.
+
+    Raises
+    ------
+    ExplainedError
+        If it does not let us in.
+    """
+    parsed = parse_url(url, password)
+    engine = make_engine(parsed, claim=False)
+    try:
+        with engine.connect() as con:
+            return shown(parsed), _version_of(con)
+    except sa.exc.DatabaseError as error:
+        raise _cannot_be_opened(shown(parsed), error) from None
+    finally:
+        engine.dispose()
+
+
+def _cannot_be_opened(name: str, error: sa.exc.DatabaseError) -> ExplainedError:
+    return ExplainedError(f"ledger {name}", f"cannot be opened ({error.orig})", "check the address and the rights")
 
 
 def _version_of(con: sa.Connection) -> str | None:
