@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only scenarios whose name begins so")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same faults")
     parser.add_argument(
-        "--jobs", type=int, default=2, help="scenarios at a time, but for those that need the whole machine"
+        "--jobs", type=int, default=3, help="scenarios at a time, but for those that need the whole machine"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
     parser.add_argument("--keep", action="store_true", help="keep the folders of scenarios that failed")
@@ -72,7 +72,7 @@ def main() -> int:
     alone = [name for name in chosen if name in ALONE]
     punctual = [name for name in chosen if name in PUNCTUAL]
     others = [name for name in chosen if name not in {*first, *alone, *punctual}]
-    # Toys first: on them the harness must fail. Then two at a time, for most of their time is waiting.
+    # Toys first: on them the harness must fail. Then some at a time, for much of their time is waiting.
     for names, at_once in ((first, arguments.jobs), (others, arguments.jobs), (punctual, arguments.jobs), (alone, 1)):
         rows += run_together(names, arguments, at_once)
         missed = [row.scenario for row in rows if row.caught_at and not row.passed]
