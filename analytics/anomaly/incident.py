@@ -70,12 +70,14 @@ class Incident:
 
 WEEKDAYS_EN = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WEEKDAYS_ZH = ("周一", "周二", "周三", "周四", "周五", "周六", "周日")
+UNITS = {"m3": "m³", "l": "L"}
+FLOWS = {"kWh": "kW", "m3": "m³/h", "l": "L/h"}
 WORDS: dict[Kind, tuple[str, str]] = {
     "gap": ("no reading for {hours} h since {since}", "自{since_zh}起 {hours} 小时没有读数"),
-    "stuck": ("the same value {value:.4g} {unit} for {hours} h since {since}; this meter never rests that long",
-              "自{since_zh}起 {hours} 小时读数一直为 {value:.4g} {unit}，超过本表以往任何一次停滞"),
-    "spike": ("a single reading of {value:.4g} {unit} at {since}, where {expected:.4g} is usual",
-              "{since_zh}出现孤立读数 {value:.4g} {unit}，通常为 {expected:.4g}"),
+    "stuck": ("the same value {value} {unit} for {hours} h since {since}; this meter never rests that long",
+              "自{since_zh}起 {hours} 小时读数一直为 {value} {unit}，超过本表以往任何一次停滞"),
+    "spike": ("a single reading of {value} {unit} at {since}, where {expected} is usual",
+              "{since_zh}出现孤立读数 {value} {unit}，通常为 {expected}"),
     "unit": ("readings about {factor} times the usual since {since}: unit or scale of the register",
              "自{since_zh}起读数约为通常的 {factor} 倍：单位或寄存器倍率有误"),
     "negative": ("negative readings since {since}; this meter never had any: sign or a clamp put on backwards",
@@ -84,18 +86,18 @@ WORDS: dict[Kind, tuple[str, str]] = {
                     "自{since_zh}起日曲线偏移 {shift:+d} 小时：电表时钟有误"),
     "swap": ("the daily pattern is another meter's since {since}: swapped or newly wired",
              "自{since_zh}起日曲线不再是本表的：可能换表或接线改动"),
-    "night_load": ("night load {direction} {rate:.3g} {unit}/h since {since}; weather does not explain it",
-                   "自{since_zh}起夜间负荷{direction_zh} {rate:.3g} {unit}/h，天气不能解释"),
-    "step_up": ("{rate:.3g} {unit}/h more ({share:+.0%}) since {since}; clock and weather do not explain it",
-                "自{since_zh}起多用 {rate:.3g} {unit}/h（{share:+.0%}），时段和天气不能解释"),
-    "step_down": ("{rate:.3g} {unit}/h less ({share:+.0%}) since {since}; clock and weather do not explain it",
-                  "自{since_zh}起少用 {rate:.3g} {unit}/h（{share:+.0%}），时段和天气不能解释"),
-    "high_use": ("{size:.3g} {unit} more than usual since {since}", "自{since_zh}起比通常多用 {size:.3g} {unit}"),
-    "low_use": ("{size:.3g} {unit} less than usual since {since}", "自{since_zh}起比通常少用 {size:.3g} {unit}"),
-    "leak": ("never below {rate:.3g} {unit}/h since {since}, usually {usual:.3g} at night: a leak, or a tap left open",
-             "自{since_zh}起一昼夜流量从未低于 {rate:.3g} {unit}/h，通常夜间为 {usual:.3g}：漏水或未关阀"),
-    "burst": ("{rate:.3g} {unit}/h for hours since {since}, far above all before: a burst pipe or an open valve",
-              "自{since_zh}起连续数小时 {rate:.3g} {unit}/h，远高于以往：爆管或阀门未关"),
+    "night_load": ("night load {direction} {rate} {flow} since {since}; weather does not explain it",
+                   "自{since_zh}起夜间负荷{direction_zh} {rate} {flow}，天气不能解释"),
+    "step_up": ("{rate} {flow} more ({share:+.0%}) since {since}; clock and weather do not explain it",
+                "自{since_zh}起多用 {rate} {flow}（{share:+.0%}），时段和天气不能解释"),
+    "step_down": ("{rate} {flow} less ({share:+.0%}) since {since}; clock and weather do not explain it",
+                  "自{since_zh}起少用 {rate} {flow}（{share:+.0%}），时段和天气不能解释"),
+    "high_use": ("{size} {unit} more than usual since {since}", "自{since_zh}起比通常多用 {size} {unit}"),
+    "low_use": ("{size} {unit} less than usual since {since}", "自{since_zh}起比通常少用 {size} {unit}"),
+    "leak": ("never below {rate} {flow} since {since}, usually {usual} at night: a leak, or a tap left open",
+             "自{since_zh}起一昼夜流量从未低于 {rate} {flow}，通常夜间为 {usual}：漏水或未关阀"),
+    "burst": ("{rate} {flow} for hours since {since}, far above all before: a burst pipe or an open valve",
+              "自{since_zh}起连续数小时 {rate} {flow}，远高于以往：爆管或阀门未关"),
 }  # fmt: skip
 
 
@@ -103,14 +105,25 @@ def words(kind: Kind, zone: str, start: int, unit: str, **figures: Any) -> Name:
     """The cause in a sentence, with the local time of its beginning."""
     local = from_us(start).astimezone(zone_of(zone))
     day, clock = local.weekday(), f"{local:%H:%M}"
-    figures["rate"] = abs(figures.get("rate", 0.0))
-    figures["size"] = abs(figures.get("size", 0.0))
+    for name in ("rate", "size"):
+        figures[name] = abs(figures.get(name, 0.0))
+    figures |= {
+        name: figure(figures[name]) for name in ("rate", "size", "usual", "value", "expected") if name in figures
+    }
     common = {
-        "unit": unit, "since": f"{WEEKDAYS_EN[day]} {local:%Y-%m-%d} {clock}",
+        "unit": UNITS.get(unit, unit), "flow": FLOWS.get(unit, f"{unit}/h"),
+        "since": f"{WEEKDAYS_EN[day]} {local:%Y-%m-%d} {clock}",
         "since_zh": f"{local:%Y-%m-%d}（{WEEKDAYS_ZH[day]}）{clock}",
     }  # fmt: skip
     en, zh = (text.format(**common, **figures) for text in WORDS[kind])
     return Name(en, zh)
+
+
+def figure(value: float | None) -> str:
+    """Three significant digits; whole numbers keep theirs."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{float(f'{value:.3g}'):g}"
 
 
 def hours_between(start: int, end: int) -> int:
