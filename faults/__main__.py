@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from faults.report import HEAD, Row, line_of, write_results
-from faults.scenarios import ALONE, PUNCTUAL, SCENARIOS, TOYS, run_scenario
+from faults.scenarios import ALONE, PUNCTUAL, SCENARIOS, TOYS, processor_time, run_scenario
 
 RESULTS = Path("faults-results")
 
@@ -31,15 +32,24 @@ def show(rows: list[Row]) -> list[Row]:
 
 
 def run_together(names: list[str], arguments: argparse.Namespace, at_once: int) -> list[Row]:
-    """Run some scenarios, so many at a time; each in a process of its own."""
-    rows: list[Row] = []
+    """Run some scenarios, so many at a time, each in a process of its own; their rows in the order of the names."""
+    found: dict[str, list[Row]] = {}
     context = multiprocessing.get_context("spawn")
+    how = (arguments.level, arguments.seed, arguments.keep, arguments.most_seconds)
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
-        how = (arguments.level, arguments.seed, arguments.keep, arguments.most_seconds)
-        done = [pool.submit(run_scenario, name, *how) for name in names]
-        for finished in as_completed(done):
-            rows += show(finished.result())
-    return rows
+        under_way = {pool.submit(run_scenario, name, *how): name for name in names}
+        for finished in as_completed(under_way):
+            found[under_way[finished]] = show(finished.result())
+    return [row for name in names for row in found[name]]
+
+
+def busy_s() -> float:
+    """Seconds of processor time that this machine has spent since its start, of all processes; 0 if it does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    except OSError:
+        return 0.0
+    return sum(int(n) for i, n in enumerate(fields) if i not in (3, 4)) / os.sysconf("SC_CLK_TCK")  # but for idleness
 
 
 def main() -> int:
@@ -67,7 +77,7 @@ def main() -> int:
         parser.error(f"no scenario begins so; there are: {', '.join(SCENARIOS)}")
     print(f"level {arguments.level}, seed {arguments.seed}\n{HEAD}", flush=True)
     rows: list[Row] = []
-    began = time.monotonic()
+    began, busy, own = time.monotonic(), busy_s(), processor_time()
     first = [name for name in chosen if name in TOYS]
     alone = [name for name in chosen if name in ALONE]
     punctual = [name for name in chosen if name in PUNCTUAL]
@@ -80,10 +90,12 @@ def main() -> int:
             print(f"the harness does not catch {', '.join(missed)}: what it says of the product would prove nothing")
             break
     took_s = time.monotonic() - began
+    others = max(0.0, busy_s() - busy - (processor_time() - own)) / took_s / (os.cpu_count() or 1)
     failed, skipped = [row for row in rows if not row.passed], [row for row in rows if row.skipped]
     path = arguments.results / f"faults-{arguments.level}-{time.strftime('%Y%m%dT%H%M%S')}.json"
-    write_results(path, rows, level=arguments.level, seed=arguments.seed, took_s=took_s)
-    print(f"{len(rows)} rows, {len(failed)} failed, {len(skipped)} not run, {took_s:.0f} s; {path}")
+    write_results(path, rows, level=arguments.level, seed=arguments.seed, took_s=took_s, others=others)
+    print(f"{len(rows)} rows, {len(failed)} failed, {len(skipped)} not run, in {took_s:.0f} s")
+    print(f"other processes took {others:.0%} of this machine meanwhile; {path}")
     return 1 if failed else 0
 
 

@@ -138,13 +138,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_results(path: Path, rows: list[Row], *, level: str, seed: int, took_s: float) -> None:
-    """The run as a JSON file."""
+def write_results(path: Path, rows: list[Row], *, level: str, seed: int, took_s: float, others: float) -> None:
+    """The run as a JSON file; `others` is the share of the machine's processors that other processes took."""
     document = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "level": level,
         "seed": seed,
         "took_s": round(took_s, 1),
+        "others": round(others, 3),
         "command": " ".join(["python", "-m", "faults", *sys.argv[1:]]),
         "machine": machine(),
         "versions": versions(),

@@ -1,12 +1,14 @@
 """The harness itself: its table, its bounded runs, its clocks' changes."""
 
+import json
 import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from faults.report import Row, line_of
+from faults.document import BEGIN, END, put_in, table_of
+from faults.report import Row, line_of, write_results
 from faults.scenarios import ALONE, PUNCTUAL, SCENARIOS, TOYS, run_scenario
 from faults.toys import TOYS as DEFECTS
 from faults.wrong import EXPECTED
@@ -66,6 +68,21 @@ def test_a_scenario_that_breaks_off_fails_and_keeps_what_it_had(monkeypatch, cap
     first, second = run_scenario("broken", "ci", 1, keep=False)
     assert (first.verdict, second.verdict) == ("pass", "FAIL")
     assert "no such thing" in second.missed[0]
+
+
+def test_the_table_is_put_between_its_marks_and_says_where_it_was_made(tmp_path):
+    path = tmp_path / "results.json"
+    rows = [Row("kill -9", "kills", 60, recovery_s=2.25), Row("toy", "kills", 1, lost=1234, caught_at="lost")]
+    write_results(path, rows, level="ci", seed=1, took_s=600.0, others=0.4)
+    table = table_of(json.loads(path.read_text()))
+    assert "2 rows, 0 failed, 0 not run, in 10 minutes" in table
+    assert "other processes took 40%" in table
+    assert "| kill -9 | 60 kills | 0 | 0 | 0 | 2.2 s | pass |" in table
+    assert "| toy | 1 kills | 1,234 | 0 | 0 |  | caught (lost) |" in table
+    text = put_in(f"before\n{BEGIN}\nold\n{END}\nafter\n", table)
+    assert text == f"before\n{BEGIN}\n{table}\n{END}\nafter\n"
+    with pytest.raises(ValueError, match="no <!--"):
+        put_in("no marks", table)
 
 
 def test_a_zones_changes_are_found_to_the_second():
