@@ -135,7 +135,7 @@ def vehicle(view: View, thing: Vehicle) -> dict[str, Any]:
     }
 
 
-def journey_rows(view: View, thing: Vehicle) -> dict[str, list[dict[str, Any]]]:
+def journey_rows(view: View, thing: Vehicle) -> dict[str, Any]:
     """Trips, charging and refuelling of the period shown, newest first; of a long one what came last."""
     passed = vehicle_period(view)
     found = journeys(view.services, thing, Period(max(passed.start, passed.end - JOURNEY_DAYS * DAY_US), passed.end))
@@ -173,7 +173,13 @@ def journey_rows(view: View, thing: Vehicle) -> dict[str, list[dict[str, Any]]]:
         }
         for each in found.refuellings[: -JOURNEY_ROWS - 1 : -1]
     ]
-    return {"trips": trips, "charges": charges, "refuellings": fuel}
+    return {
+        "trips": trips,
+        "trip_fuel": any(trip.fuel is not None for trip in found.trips),
+        "trip_charge": any(trip["charge"] for trip in trips),
+        "charges": charges,
+        "refuellings": fuel,
+    }
 
 
 def day_rows(view: View, thing: Vehicle, known: set[str]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def replace(
     con: duckdb.DuckDBPyConnection, resolution: str, series: Sequence[IntervalSeries], span: tuple[int, int]
-) -> list[int]:
+) -> dict[int, bool]:
     """Delete what each measure has in [span), and put what it has now; within the caller's transaction.
 
-    Returns the measures' numbers.
+    Returns the measures' numbers, and whether each got a row.
 
     Raises
     ------
@@ -47,8 +47,9 @@ def replace(
     )
     con.unregister("replaced")
     lengths = [len(item) for item in series]
+    put = dict(zip(number.tolist(), map(bool, lengths), strict=True))
     if not sum(lengths):
-        return number.tolist()
+        return put
     starts = np.concatenate([item.start for item in series])
     columns = {
         "measure": np.repeat(number, lengths),
@@ -68,7 +69,7 @@ def replace(
                WHERE month NOT IN (SELECT starts FROM unsorted_month)""",
             [_months(starts)],
         )
-    return number.tolist()
+    return put
 
 
 def _months(at: NDArray[np.int64]) -> list[int]:
@@ -102,14 +103,15 @@ class Measures:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.forget()
+        self._known: dict[Measure, int] = {}
+        self._has: dict[int, bool] = {}
+        self._written = 0  # times that something may have changed what is known
 
     def forget(self) -> None:
         """Know nothing."""
         with self._lock:
-            self._known: dict[Measure, int] = {}
-            self._has: dict[int, bool] = {}
-            self._asked = 0
+            self._known, self._has = {}, {}
+            self._written += 1
 
     def numbers(self, con: duckdb.DuckDBPyConnection) -> dict[Measure, int]:
         """Measure -> number."""
@@ -122,18 +124,22 @@ class Measures:
                 self._known = known
         return known
 
-    def touched(self, numbers: Iterable[int]) -> None:
-        """What was known of these measures' intervals may not hold any more."""
+    def written(self, put: Mapping[int, bool]) -> None:
+        """A measure that got a row has intervals; of one whose rows went it is not known any more."""
         with self._lock:
-            self._asked += 1
-            for number in numbers:
-                self._has.pop(number, None)
+            self._written += 1
+            for number, some in put.items():
+                if some:
+                    self._has[number] = True
+                else:
+                    self._has.pop(number, None)
 
     def having(self, con: duckdb.DuckDBPyConnection) -> list[Measure]:
         """Every measure that has intervals, in any resolution; only what is not known yet is looked for."""
         known = self.numbers(con)
-        asked = self._asked
-        unknown = [number for number in known.values() if number not in self._has]
+        with self._lock:
+            written, has = self._written, dict(self._has)
+        unknown = [number for number in known.values() if number not in has]
         if unknown:
             found = con.execute(
                 """SELECT measure FROM interval_day WHERE measure IN (SELECT unnest($1::INTEGER[]))
@@ -141,13 +147,11 @@ class Measures:
                 [unknown],
             ).fetchall()
             there = {row[0] for row in found}
-            has = self._has | {number: number in there for number in unknown}
+            has |= {number: number in there for number in unknown}
             with self._lock:
-                if asked == self._asked:  # else something was written meanwhile: look again next time
+                if written == self._written:  # else something was written meanwhile: look again next time
                     self._has = has
-            return [measure for measure, number in known.items() if has[number]]
-        has = self._has
-        return [measure for measure, number in known.items() if has.get(number)]
+        return [measure for measure, number in known.items() if has[number]]
 
 
 def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDArray[np.int32]:

@@ -363,8 +363,8 @@ class DuckDBStore:
                 frozen = forgetting.number(con, forgetting.FROZEN, span[0])
                 if span[0] < frozen:
                     series = [forgetting.after(each, frozen) for each in series]
-                touched = intervals.replace(con, resolution, series, (max(span[0], frozen), max(span[1], frozen)))
-            self._measures.touched(touched)
+                put = intervals.replace(con, resolution, series, (max(span[0], frozen), max(span[1], frozen)))
+            self._measures.written(put)
 
     def intervals(self, measures: Sequence[Measure], resolution: str, start: int, end: int) -> list[IntervalSeries]:
         """The stored intervals of each measure that start in [start, end); empty series where none."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count, pairwise
@@ -344,3 +345,31 @@ def test_after_opening_again_count_and_newest_are_those_of_hot_and_sealed_togeth
     store = DuckDBStore(path)
     assert (store.latest(), [store.count(p) for p in POINTS], store.points()) == expected
     store.close()
+
+
+def test_measures_are_listed_while_others_write_their_intervals(store):
+    measures = [Measure("plant", "meter", f"meter-{i}", "active_energy_import", "kWh") for i in range(40)]
+    start = np.array([T0], np.int64)
+    column = np.zeros(1, np.int64)
+    stop = threading.Event()
+    failures = []
+
+    def look():
+        try:
+            while not stop.is_set():
+                store.measures()
+        except Exception as error:  # told below
+            failures.append(error)
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(5):
+        for measure in measures:
+            row = IntervalSeries(measure, start, start + QUARTER_US, column, np.ones(1), column, np.zeros(1, np.uint8))
+            store.write_intervals("15min", [row], (T0, T0 + QUARTER_US))
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert sorted(store.measures()) == sorted(measures)
