@@ -92,10 +92,18 @@ def fill(store, fault=True):
         put(store, measure, kwh)
     at = START + np.arange(0, NOW - START, HOUR_US)
     degc = 10 + 5 * np.sin(at / DAY_US * 2 * np.pi)
-    n = np.zeros(len(at))
-    point = Point("plant", "sky", "outdoor_temperature")
-    store.write(ReadingBatch((point,), n.astype(np.int32), at, degc, n.astype(np.uint8), n.astype(np.int32),
-                             (Origin("demo", NOW, "p@1", "1:0"),)))  # fmt: skip
+    late = NOW - np.arange(4, 0, -1) * QUARTER_US
+    columns = [(Point("plant", "sky", "outdoor_temperature"), at, degc)]
+    columns += [(Point("plant", m, "active_energy_import"), late, 500.0 + np.arange(4)) for m in ("fans", "main")]
+    size = [len(times) for _, times, _ in columns]
+    n = sum(size)
+    store.write(
+        ReadingBatch(
+            tuple(point for point, _, _ in columns), np.repeat(np.arange(3, dtype=np.int32), size),
+            np.concatenate([times for _, times, _ in columns]), np.concatenate([values for _, _, values in columns]),
+            np.zeros(n, np.uint8), np.zeros(n, np.int32), (Origin("demo", NOW, "p@1", "1:0"),),
+        )
+    )  # fmt: skip
 
 
 class Clock:

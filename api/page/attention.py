@@ -40,7 +40,10 @@ def need_of(view: View, event: Any) -> Need:
         subject, text, since = place, rest, ""
     else:
         text = text.removeprefix(subject).lstrip()
-    if isinstance(thing, Meter) and event.kind in ("water_at_night", "night_load"):
+    number = event.data.get("incident")
+    if number is not None and view.services.insights is not None:
+        href = view.link(f"/incidents/{number}")
+    elif isinstance(thing, Meter) and event.kind in ("water_at_night", "night_load"):
         href = view.link(view.path_of(thing), period="week", date=None)
     elif known:
         href = view.link(view.path_of(thing))  # type: ignore[arg-type]
@@ -50,4 +53,6 @@ def need_of(view: View, event: Any) -> Need:
     building = thing.id if isinstance(thing, Building) else thing.building if known else ""  # type: ignore[union-attr]
     state = "broken" if event.severity == "broken" else "needs"
     label = view.words(f"needs.to_{where}" if known else "needs.to_collector")
+    if number is not None and view.services.insights is not None:
+        label = view.words("needs.to_incident")
     return Need(state, subject, text, since, href, label, thing.id if known else "", building)  # type: ignore[union-attr]

@@ -22,6 +22,7 @@ from api.page.attention import needs_of
 from api.page.numbers import count, typeset
 from api.page.times import local
 from api.page.today import buildings, change_of, signed, unknown
+from api.page.usual import quality_card
 from api.page.view import Clause, View, power_now
 from api.periods import Period, shifted, zone_of
 from metering.clock import DAY_US
@@ -60,9 +61,12 @@ def building(view: View, thing: Building, wanted: str = "") -> dict[str, Any]:
     carrier = Carrier(wanted) if wanted in carriers else carriers[0]
     measure = measure_of(services, "building", thing.id, carrier)
     period, _ = view.elapsed([measure])
+    fit = quality_card(view, "building", thing.id, carrier)
     return {
         **base,
         "state": "full",
+        "fit": fit,
+        "expected": bool(fit and fit["rows"]),
         "sentence": sentence(view, thing, carrier, period),
         "carrier": carrier,
         "carriers": [(each, view.words(f"carrier.{each}")) for each in carriers],

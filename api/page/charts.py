@@ -10,8 +10,9 @@ import numpy as np
 
 from api.facts import applied
 from api.figures import Amounts, Scope, amounts_by, cadence_us, mean_power_w, measure_of, whole_quarters
-from api.page.numbers import typeset
+from api.page.numbers import columns, typeset
 from api.page.times import day_said, month_said, said
+from api.page.usual import expected_columns
 from api.page.view import View
 from api.periods import Period, edges, from_us, local_date, midnight, shifted, zone_of
 from api.samples import rolled_up
@@ -27,11 +28,6 @@ Grain = Literal["15min", "hour", "day", "month"]
 RAW_AT_MOST = 2 * DAY_US  # longer spans of a gauge are drawn as low, mean, high of each step
 HEAT_DAYS = 366
 LEAST_ESTIMATED = 0.001  # less is not worth a legend
-
-
-def columns(values: NDArray[np.float64], digits: int = 4) -> list[float | None]:
-    """Values as JSON numbers, what is not known as null."""
-    return [None if value != value else value for value in np.round(values, digits).tolist()]
 
 
 def seconds(at: NDArray[np.int64]) -> list[float]:
@@ -64,7 +60,10 @@ def use_chart(view: View, scope: Scope, node: str, name: str, zoom: Period | Non
     estimated, _ = placed(this, starts, line, "estimated")
     coverage = np.full(len(starts), np.nan)
     coverage[found] = this.coverage
-    before, before_label = compared_values(view, scope, node, name, starts, period, grain)
+    usual = expected_columns(view, scope, node, name, starts, period, grain)
+    before, before_label = None, ""
+    if usual is None:
+        before, before_label = compared_values(view, scope, node, name, starts, period, grain)
     data = {
         "kind": "line" if line else "bars",
         "grain": grain,
@@ -77,6 +76,7 @@ def use_chart(view: View, scope: Scope, node: str, name: str, zoom: Period | Non
         "estimated": columns(estimated) if np.nansum(estimated) > LEAST_ESTIMATED * np.nansum(value) else None,
         "coverage": columns(coverage, 3),
         "before": columns(before) if before is not None else None,
+        **(usual or {}),
         "labels": {"value": view.filters.label(view.words) if zoom is None else "", "before": before_label},
         "csv": csv_use(scope, node, measure.name, period, grain),
     }
@@ -205,9 +205,8 @@ def heat_chart(view: View, scope: Scope, node: str, name: str) -> dict[str, Any]
         grid[day, np.minimum(hour, 23)] = found.value
     known = np.flatnonzero(np.isfinite(grid).any(axis=1))
     since = int(known[0]) if len(known) else 0
-    country = view.site.country if view.site else ""
-    working = services.working_day
-    free = [not working(country, day.isoformat()) if working is not None else day.weekday() > 4 for day in days[since:]]
+    works = services.calendar_of(view.site.id if view.site else "").workdays.works
+    free = [not works(day) for day in days[since:]]
     return {
         "kind": "heat",
         "unit": measure.unit,

@@ -16,6 +16,7 @@ from api.figures import (
 )
 from api.page.attention import needs_of
 from api.page.numbers import exact, typeset
+from api.page.usual import quality_card
 from api.page.view import LEAST_COVERAGE, Clause, View
 from api.periods import Period, local_date, midnight, zone_of
 from metering.clock import DAY_US
@@ -134,9 +135,14 @@ def meter(view: View, thing: Meter, wanted: str = "") -> dict[str, Any]:
     measure = measure_of_main(services, thing) if counts(thing) else None
     point = by_text.get(wanted) or main_point(points, measure)
     strip = quality_strip(view, measure) if measure else None
+    fit = quality_card(view, "meter", thing.id, measure.name) if measure and thing.role != "generation" else None
+    if fit and fit["rows"] and measure and services.insights:
+        fit |= {"try": thing.id, "budget": f"{services.insights.budget(measure):g}"}
     return {
         **base,
         "state": "full",
+        "fit": fit,
+        "expected": bool(fit and fit["rows"]),
         "sentence": sentence(view, thing, health, measure),
         "measure": measure,
         "amount": view.figure(amounts_of(services, [measure], *passed(view))[0]) if measure else None,

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
@@ -88,6 +93,11 @@ def typeset(value: float | None, unit: str) -> Typeset:
 def count(number: int | None) -> str:
     """A number of things: every digit, grouped."""
     return UNKNOWN if number is None else f"{number:,}".replace("-", MINUS)
+
+
+def columns(values: NDArray[np.float64], digits: int = 4) -> list[float | None]:
+    """Values as JSON numbers, what is not known as null."""
+    return [None if value != value else value for value in np.round(values, digits).tolist()]
 
 
 def percent(ratio: float | None, language: str) -> str:

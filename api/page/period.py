@@ -13,11 +13,11 @@ from api.page.wording import Words
 from api.periods import Period, midnight, zone_of
 
 PERIODS = ("day", "week", "month", "year", "custom")
-COMPARES = ("before", "year", "none")
+COMPARES = ("before", "year", "expected", "none")
 LONGEST_DAYS = 3 * 366
 KEPT = ("site", "period", "date", "until", "compare", "lang", "theme")  # what links carry on
 EARLIEST, LATEST = date(1971, 1, 1), date(2200, 1, 1)
-Compare = Literal["before", "year", "none"]
+Compare = Literal["before", "year", "expected", "none"]
 
 
 def _day_of(text: str | None) -> date | None:
@@ -121,7 +121,7 @@ class Filters:
     def compared(self) -> Span | None:
         """The days compared with; like with like: weekdays against the same weekdays."""
         first, after = self._first_after()
-        if self.compare == "none":
+        if self.compare in ("none", "expected"):
             return None
         if self.period == "month":
             months = -1 if self.compare == "before" else -12

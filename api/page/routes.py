@@ -61,7 +61,10 @@ class Files(StaticFiles):
 
 def mount_page(app: FastAPI) -> None:
     """Add the page to the app: `create_app(services, mounts=[mount_page])`."""
+    from api.page import insights  # it renders by this module
+
     app.include_router(router)
+    app.include_router(insights.router)
     app.mount("/static", Files(directory=HERE / "static"), name="static")
 
 
@@ -118,8 +121,8 @@ def degraded_line(view: View) -> str:
     return view.words("degraded.lines", n=len(ill), names=view.words.joined(ill)) if ill else ""
 
 
-def frame(request: Request, view: View, page: str, needs: int) -> dict[str, Any]:
-    """What `base.html` needs around every page."""
+def frame(request: Request, view: View, page: str, needs: int, expected: bool = False) -> dict[str, Any]:
+    """What `base.html` needs around every page; `expected`: its chart shows what is usual, unless asked otherwise."""
     path, filters, theme = request.url.path, view.filters, theme_of(request)
     other = LANGUAGES[1 - LANGUAGES.index(view.language)]
     next_theme = THEMES[(THEMES.index(theme) + 1) % len(THEMES)]
@@ -149,8 +152,9 @@ def frame(request: Request, view: View, page: str, needs: int) -> dict[str, Any]
         "compares": [
             (each, filters.compare_choice(each, view.words), here(compare=each))
             for each in COMPARES
-            if not (each == "year" and filters.period == "year")
+            if not (each == "year" and filters.period == "year") and (each != "expected" or expected)
         ],
+        "compare_now": "expected" if expected and "compare" not in filters.given else filters.compare,
         "step_links": (filters.link(path, **own, **_step(filters, -1)), filters.link(path, **own, **_step(filters, 1))),
         "own": own,
         "context": {"language": view.language, "zone": view.zone, "now": view.now / 1e6, "text": script},
@@ -182,7 +186,8 @@ def page_of(
     except Exception:
         log.exception("the page %s failed", request.url.path)
         status, name, needs, data = 500, "failed.html", 0, {"kind": "unexpected", "detail": ""}
-    html = templates().get_template(name).render(**frame(request, view, page, needs), **data)
+    around = frame(request, view, page, needs, data.get("expected", False))
+    html = templates().get_template(name).render(**around, **data)
     response = HTMLResponse(html, status_code=status, headers={"vary": "cookie, accept-language"})
     for key, allowed in (("lang", LANGUAGES), ("theme", THEMES)):
         if (wish := request.query_params.get(key)) in allowed:
@@ -277,6 +282,7 @@ def zoom_of(request: Request) -> Period | None:
 def get_use(request: Request, node: str, name: str, services: TheServices) -> Response:
     """Consumption for a chart."""
     view = view_of(request, services)
+    view.memo["expected"] = request.query_params.get("expected") == "1"
     return json_of(charts.use_chart(view, scope_of(services, node), node, name, zoom_of(request)))
 
 

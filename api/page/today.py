@@ -16,6 +16,7 @@ from api.figures import (
     dated_value,
     measure_of,
 )
+from api.insights import baseline_of
 from api.page import marks
 from api.page.attention import needs_of
 from api.page.numbers import count, typeset
@@ -51,6 +52,9 @@ def today(view: View) -> dict[str, Any]:
         "tiles": [tile(view, site, carrier, compared[carrier]) for carrier in carriers[1:]],
         "fleet": fleet(view) if view.services.installation.vehicles else None,
         "needs": needs,
+        "incidents": view.services.insights is not None,
+        "expected": baseline_of(view.services, measure_of(view.services, "site", site.id, lead)) is not None
+        and view.filters.compare == "expected",
         "buildings": buildings(view, site, lead, compared[lead].this.period),
     }
 

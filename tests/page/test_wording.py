@@ -23,6 +23,10 @@ GLOSSARY_EN = {
 }  # fmt: skip
 
 
+# There the field's own word is told: auditors look for it.
+OF_BASELINES = ("fit.", "finding.", "try.", "because.", "why_kind.", "incidents.still_learning")
+
+
 def placeholders(text):
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
@@ -50,6 +54,8 @@ def test_every_idea_has_one_term():
         for term, others in glossary.items():
             assert any(term in text.lower() for text in texts.values()), f"{term} is not used"
             for key, text in texts.items():
+                if term == "usual" and key.startswith(OF_BASELINES):
+                    continue
                 assert not any(other.lower() in text.lower() for other in others), f"{key}: say {term}"
 
 

@@ -117,7 +117,7 @@ class Chart {
 
   /** What the lines mean, said once above the chart; nothing when there is only one. */
   drawKeys() {
-    const { labels, estimated, before, kind, low } = this.data, rows = [];
+    const { labels, estimated, before, kind, low, expected } = this.data, rows = [];
     const mark = (className, shape) => {
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       svg.setAttribute("viewBox", "0 0 24 12");
@@ -130,6 +130,10 @@ class Chart {
     if (labels && before) {
       rows.push([mark(kind === "bars" ? "key-box" : "key-line", kind === "bars" ? BOX : LINE), labels.value]);
       rows.push([mark((kind === "bars" ? "key-box" : "key-line") + " key-pale", kind === "bars" ? BOX : LINE), labels.before]);
+    }
+    if (expected) {
+      rows.push([mark(kind === "bars" ? "key-box" : "key-line", kind === "bars" ? BOX : LINE), labels.value || say("value")]);
+      rows.push([mark("key-line key-expected", "M1 6h6M10 6h6M19 6h4"), say("expected")], [mark("key-box key-band", BOX), say("band")]);
     }
     if (estimated) rows.push([mark("key-line", HATCH), say("estimated")]);
     if (low) rows.push([mark("key-line", LINE), say("mean")], [mark("key-box key-pale", BOX), `${say("low")} – ${say("high")}`]);
@@ -148,13 +152,18 @@ class Chart {
   }
 
   rows(i) {
-    const { value, before, unit, estimated, coverage, low, high, labels } = this.data, out = [];
+    const { value, before, unit, estimated, coverage, low, high, labels, expected } = this.data, out = [];
     const known = value[i] !== null;
     out.push([(labels && labels.value) || say("value"), known ? said(value[i], unit) : say("nothing")]);
     if (before) out.push([labels.before || say("before"), before[i] === null ? "–" : said(before[i], unit)]);
     if (before && known && before[i]) {
       const change = (value[i] - before[i]) / before[i];
       out.push([say("difference"), (change < 0 ? "−" : "+") + percent(change, language)]);
+    }
+    if (expected) {
+      out.push([say("expected"), expected[i] === null ? "–" : said(expected[i], unit)]);
+      if (expected[i] !== null) out.push([say("band"), `${said(this.data.expected_low[i], unit)} – ${said(this.data.expected_high[i], unit)}`]);
+      if (known && expected[i]) out.push([say("difference"), (value[i] < expected[i] ? "−" : "+") + percent((value[i] - expected[i]) / expected[i], language)]);
     }
     if (low && known) out.push([`${say("low")} – ${say("high")}`, `${said(low[i], unit)} – ${said(high[i], unit)}`]);
     if (known && estimated && estimated[i] > 0) out.push([say("estimated"), said(estimated[i], unit)]);
@@ -251,11 +260,13 @@ class Chart {
     if (!data || data.empty) return this.table.replaceChildren(say("empty"));
     const head = element("tr", {}, element("th", { textContent: say("time"), scope: "col" }), element("th", { textContent: (data.labels && data.labels.value) || say("value"), className: "num", scope: "col" }));
     const body = element("tbody");
+    if (this.kind !== "heat" && data.expected) head.append(element("th", { textContent: say("expected"), className: "num", scope: "col" }));
     if (this.kind !== "heat" && data.before) head.append(element("th", { textContent: data.labels.before, className: "num", scope: "col" }));
     const total = this.kind === "heat" ? data.value.length : data.x.length;
     for (let i = total - 1; i >= Math.max(0, total - ROWS_AT_MOST); i--) {
-      if (data.value[i] === null && !(data.before && data.before[i] !== null)) continue;
+      if (data.value[i] === null && !(data.before && data.before[i] !== null) && !data.expected) continue;
       const row = element("tr", {}, element("th", { textContent: this.kind === "heat" ? this.dayAt(i) : this.stepText(i), scope: "row" }), element("td", { textContent: said(data.value[i], data.unit), className: "num" }));
+      if (data.expected) row.append(element("td", { textContent: data.expected[i] === null ? "–" : said(data.expected[i], data.unit), className: "num" }));
       if (data.before) row.append(element("td", { textContent: said(data.before[i], data.unit), className: "num" }));
       body.append(row);
     }

@@ -43,7 +43,7 @@ export function timeChart(plot, data, paint, onCursor, onZoom) {
   const { colour, card, line, quiet, expected, family } = paint();
   const bars = data.kind === "bars", span = data.to - data.from;
   const x = bars ? data.x.map((at, i) => (at + data.end[i]) / 2) : data.x;
-  const top = Math.max(...[data.value, data.before, data.high].filter(Boolean).flat().map((v) => Math.abs(v ?? 0)), 0);
+  const top = Math.max(...[data.value, data.before, data.high, data.expected_high].filter(Boolean).flat().map((v) => Math.abs(v ?? 0)), 0);
   const [unit, factor] = data.counter ? ladderOf(data.unit)[0] : rungFor(top, data.unit);
   const scaled = (column) => column.map((v) => (v === null ? null : v / factor));
   const value = scaled(data.value);
@@ -63,7 +63,12 @@ export function timeChart(plot, data, paint, onCursor, onZoom) {
   }
   if (bars) Object.assign(series[1], { fill: colour, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: data.before ? [0.38] : [0.72], align: data.before ? 1 : 0, gap: 0 }) });
   else if (data.kind === "line") series[1].fill = tint(colour, 0.08);
-  void expected;
+  if (data.expected) {
+    const high = add(scaled(data.expected_high), { stroke: null, points: { show: false } });
+    const low = add(scaled(data.expected_low), { stroke: null, points: { show: false } });
+    bands.push({ series: [high, low], fill: tint(expected, 0.12) });
+    add(scaled(data.expected), { stroke: expected, width: 1.5, dash: [5, 4], points: { show: false } });
+  }
 
   const options = {
     width: plot.clientWidth, height: plot.clientHeight, series, bands, legend: { show: false },

@@ -1,6 +1,7 @@
 // The page comes alive: charts, the figures of this moment, and fresh tables now and then.
 import { refreshCharts, startCharts } from "./charts.js";
 import { typeset } from "./numbers.js";
+import { startForms } from "./say.js";
 import { ago, clock, daySaid, nowS, say } from "./times.js";
 
 const REFRESH_MS = 60_000;
@@ -63,6 +64,7 @@ async function refresh() {
 }
 
 startCharts();
+startForms();
 const live = document.querySelector("[data-live]");
 if (live) listen(live.dataset.live);
 setInterval(showPower, 1000);
