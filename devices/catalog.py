@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import stat
@@ -10,7 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import available_timezones
 
-from devices.settings import BrokerSettings, Limits, LogSettings, ModbusSettings, Retention, Secret, Settings
+from devices.settings import (
+    BrokerSettings,
+    Limits,
+    LogSettings,
+    ModbusSettings,
+    Retention,
+    Secret,
+    Settings,
+    Thresholds,
+)
 from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
@@ -109,6 +119,7 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
         modbus=modbus_settings,
         limits=_limits(main.table("limits")),
         retention=_retention(main.table("retention")),
+        thresholds=_thresholds(main.table("thresholds")),
         log=_log(folder, main.table("log")),
     )
 
@@ -146,6 +157,16 @@ def _retention(table: Table) -> Retention:
     retention = Retention(raw, table.number("position_days", 90, low=0, high=36_500, whole=True))
     table.done()
     return retention
+
+
+def _thresholds(table: Table) -> Thresholds:
+    default = dataclasses.asdict(Thresholds())
+    found = {
+        name: table.number(name, value, low=0, high=1e9 if name == "waiting" else 100)
+        for name, value in default.items()
+    }
+    table.done()
+    return Thresholds(**found)
 
 
 def _log(folder: Path, table: Table) -> LogSettings:

@@ -73,6 +73,19 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From where on a figure asks for attention, on dashboards. Each in percent, but `waiting`."""
+
+    missing: float = 5.0  # of a meter's readings that did not come
+    estimated: float = 5.0  # of an amount that was spread over gaps
+    base_load: float = 50.0  # of the mean load that is there at the quietest hour
+    charge: float = 25.0  # of a vehicle's battery: less
+    rejected: float = 1.0  # of the messages that could not be read
+    waiting: float = 10_000  # messages that wait to be stored
+    disk: float = 85.0  # of the data folder's disk in use
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """Where the log goes, and how much of it is kept."""
 
@@ -104,6 +117,7 @@ class Settings:
     modbus: ModbusSettings = field(default_factory=ModbusSettings)
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     log: LogSettings = field(default_factory=LogSettings)
     ledger_url: str = ""  # empty: a file in the data folder
     ledger_password: Secret = NO_SECRET

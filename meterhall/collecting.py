@@ -28,10 +28,12 @@ from meterhall.insights import Insights
 from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
+from meterhall.telling import Telling
 from meterhall.workcalendar import read_overrides, site_calendar
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.reading import Point
+from storage.notes import NoteStore
 
 log = logging.getLogger("meterhall")
 
@@ -137,6 +139,9 @@ class Collecting:
             insights=self.insights,
             reload=self.reload_from_outside,
         )
+
+        if isinstance(node.store, NoteStore):
+            self.jobs.tell = Telling(node, self.services, known).run
 
     def start(self, app: App) -> None:
         """Begin to collect; `app` gets the services of now, and of each reload."""
@@ -261,7 +266,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
         words += [f"{what} {each} is new" for each in new if each not in old]
         words += [f"{what} {each} is gone" for each in old if each not in new]
         words += [f"{what} {each} is changed" for each in new if each in old and new[each] != old[each]]
-    for name in ("modbus", "limits", "retention", "log"):
+    for name in ("modbus", "limits", "retention", "thresholds", "log"):
         if getattr(before, name) != getattr(after, name):
             words.append(f"[{name}] is changed")
     return words

@@ -108,6 +108,7 @@ class Deriver:
         self._findings: dict[Measure, list[Finding]] = {}
         self._recalled = False
         self._since: dict[Measure, int] | None = None  # start of each measure's first interval
+        self._changed: dict[Measure, list[Range]] = {}  # quarters of buildings and sites, until somebody takes them
 
     # What is to be done
 
@@ -161,6 +162,12 @@ class Deriver:
         for point in self.store.points():
             if moved or zones or installation.by_id.get(point.meter) != before.by_id.get(point.meter):
                 self.touch(point, FIRST, LAST)
+
+    def take_changed(self) -> dict[Measure, list[Range]]:
+        """Ranges in which the quarters of buildings and sites were written since this was last asked."""
+        with self._lock:
+            changed, self._changed = self._changed, {}
+        return changed
 
     def findings(self) -> list[tuple[Measure, Finding]]:
         """What was decided about counters (resets, swaps, spikes...) in what this process has derived, by time."""
@@ -398,6 +405,11 @@ class Deriver:
             groups[span] = [
                 combine(node, [(have[part.measure], part.sign) for part in nodes[node]], since) for node in found
             ]
+        if resolution == "15min":
+            with self._lock:
+                for span, found in wanted.items():
+                    for node in found:
+                        self._changed[node] = few([*self._changed.get(node, ()), span])
         return self._put(resolution, groups)
 
     def _put(self, resolution: str, groups: dict[Range, list[IntervalSeries]]) -> int:

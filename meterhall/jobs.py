@@ -36,6 +36,7 @@ class Jobs:
         self._attender = Attender(
             node.settings.installation, node.store, calendar_of=calendar_of, started_at=self._started_at
         )
+        self.tell: Callable[[int], None] | None = None  # those who query the store; set before `start`
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
@@ -61,6 +62,7 @@ class Jobs:
             if time.monotonic() - attended >= ATTEND_S:
                 attended = time.monotonic()
                 self._try(self._attend, "what needs somebody is looked for again later")
+            self._try(self._tell, "dashboards are told again later")
             if time.monotonic() - forgot >= FORGET_S:
                 forgot = time.monotonic()
                 self._try(lambda: forget_what_is_old(self._node, now_us()), "old readings are deleted later")
@@ -69,6 +71,10 @@ class Jobs:
                 rest = DERIVE_S  # who has just started it wants to see what is wrong
             if self._stop.wait(rest):
                 return
+
+    def _tell(self) -> None:
+        if self.tell is not None:
+            self.tell(now_us())
 
     def _attend(self) -> None:
         """Enter what needs somebody now into the ledger; what no longer does is closed there."""

@@ -7,6 +7,7 @@ Times are nanoseconds, the one precision that needs no naming on any version.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 
 from metering.quantity import QUANTITIES, Carrier, Phase
 from metering.reading import Measure, Point
+from storage.notes import Note
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -206,3 +208,27 @@ def interval_line(
         f"{key} amount={amount}i,coverage={float(coverage)!r},end={end}i,estimated={estimated}i,quality={quality}i,"
         f"value={amount / 1000.0!r},void={int(void)}i {start * 1000}"
     )
+
+
+def note_line(note: Note) -> str:
+    """The line of a note. Unwritable as `series_key`, for a field that cannot be one, and a number that is none."""
+    fields = []
+    for name, value in note.fields.items():
+        if not _FIELD.fullmatch(name) or name in ("time", "void"):
+            raise Unwritable(f"{name!r} is no name for a field")
+        if isinstance(value, str):
+            text = _HARMFUL.sub(" ", value).replace('"', r"\"")
+            fields.append(f'{name}="{text}"')
+        elif isinstance(value, int):
+            fields.append(f"{name}={value}i")
+        elif math.isfinite(value):
+            fields.append(f"{name}={value!r}")
+        else:
+            raise Unwritable(f"{name} is {value}")
+    key = series_key(note.measurement, note.tags)
+    return f"{key} {','.join([*fields, 'void=0i'])} {note.at * 1000}"
+
+
+def printable(text: str) -> str:
+    """A text without what no server holds safely in a tag; "-" for an empty one."""
+    return _HARMFUL.sub(" ", text).strip()[:LONGEST_TAG] or "-"

@@ -31,7 +31,9 @@ from storage.influx.line_protocol import (
     field_of,
 )
 from storage.influx.local import Before, Intent, Local, encode_doubts, put
+from storage.influx.noting import Notes
 from storage.influx.sending import Refusal, Sender
+from storage.notes import Note
 from storage.store import Conflict, MakeState, Outcome, Rollup, StoreUnavailable, WriteResult
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class InfluxStore:
         self._writing = threading.RLock()
         self._memory = threading.Lock()
         self._derived = Derived(self._client, self._local)
+        self._notes = Notes(self._client, self._local)
         self._places = _Places()
         self._closed = False
         self._load()
@@ -417,6 +420,19 @@ class InfluxStore:
     def measures(self) -> list[Measure]:
         """Every measure that has intervals."""
         return self._derived.measures()
+
+    # --- notes
+
+    def note(self, notes: Sequence[Note]) -> None:
+        """Write rows for those who query the server; see `storage.notes`."""
+        self._notes.note(notes)
+
+    def note_exactly(self, kind: str, notes: Sequence[Note]) -> None:
+        """The same, and those of this kind that are not among them are marked void."""
+        try:
+            self._notes.note_exactly(kind, notes)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._local.path}: {error}") from error
 
     # --- upkeep
 
