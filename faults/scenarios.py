@@ -22,6 +22,7 @@ from faults import (
     disks,
     flood,
     kill,
+    memory,
     modbus,
     operation,
     order,
@@ -220,6 +221,13 @@ def api_overloaded(context: Context) -> Iterable[Row]:
     yield api.overloaded(context.folder, seconds=context.count(15, 600), seed=context.seed)
 
 
+def memory_refused(context: Context) -> Iterable[Row]:
+    """The process gets no more memory for a while."""
+    yield context.repeat(
+        context.count(1, 20), lambda folder, seed: memory.memory_refused(folder, seed=seed, tight_s=10.0)
+    )
+
+
 def backlog(context: Context) -> Iterable[Row]:
     """Millions of readings wait in the spool at the start."""
     yield operation.backlog(context.folder, readings=context.count(5_000_000, 43_000_000), seed=context.seed)
@@ -247,6 +255,7 @@ SCENARIOS: dict[str, Scenario] = {
     "reload": reloads,
     "backup": backups,
     "api": api_overloaded,
+    "memory": memory_refused,
     "two": two_collectors,
     "sigterm": sigterm,
     "backlog": backlog,
