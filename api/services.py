@@ -11,6 +11,7 @@ import numpy as np
 
 from analytics.anomaly.incident import Incident
 from analytics.baseline.expected import Expected, Total
+from analytics.daykinds import SiteCalendar
 from api.known import KnownMeasures
 from api.live import LiveFeed
 from metering.clock import now_us
@@ -286,7 +287,7 @@ class Services:
     reload : takes the configuration as it is on disk now; returns what is different. None where that is not possible
     insights : baselines and incidents; None where nothing is fitted
     backups : makes backups; None where nothing can be backed up
-    working_day : of a site's country and a local date ("2026-11-24"): is it a working day? None: Monday to Friday
+    calendar_of : the calendar of a site, by its id; Monday to Friday, provisional, where nobody gives one
     """
 
     installation: Installation
@@ -302,7 +303,7 @@ class Services:
     open_reading: bool = True
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     simulated: bool = False
-    working_day: Callable[[str, str], bool] | None = None
+    calendar_of: Callable[[str], SiteCalendar] = SiteCalendar
     backups: Backups | None = None
     reload: Callable[[], Sequence[str]] | None = None
     insights: Insights | None = None

@@ -21,6 +21,7 @@ from devices.settings import (
     Settings,
     Thresholds,
 )
+from devices.calendars import check_countries, read_timetable
 from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
@@ -121,6 +122,7 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
         retention=_retention(main.table("retention")),
         thresholds=_thresholds(main.table("thresholds")),
         log=_log(folder, main.table("log")),
+        timetable=read_timetable(folder, installation, main.problems),
     )
 
 
@@ -242,6 +244,7 @@ def _installation(folder: Path, problems: list[ExplainedError]) -> Installation:
     document = Document(folder / "site.toml", problems)
     document.only(("site", "building", "meter", "vehicle"))
     sites = tuple(_site(table) for table in document.tables("site"))
+    check_countries(document, sites)
     if not sites and document.root:
         document.wrong("site", "is missing", 'add [[site]] with id, name and timezone = "Asia/Shanghai"')
     zones = {site.id: site.timezone for site in sites}

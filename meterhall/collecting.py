@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from datetime import date
 from typing import Any, NamedTuple
 
 from analytics.workdays import Workdays
@@ -29,7 +28,7 @@ from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
 from meterhall.telling import Telling
-from meterhall.workcalendar import read_overrides, site_calendar
+from meterhall.workcalendar import site_calendars
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.reading import Point
@@ -67,10 +66,9 @@ def prepare(settings: Settings) -> Prepared:
 
 
 def calendars(settings: Settings) -> dict[str, Workdays]:
-    """The work days of each country that a site names; a site's own dates stand in calendar.toml."""
-    path = settings.folder / "calendar.toml"
-    overrides = read_overrides(path) if path.exists() else None
-    return {site.country: site_calendar(site.country, overrides) for site in settings.installation.sites}
+    """The work days of each country that a site names, with the own dates of the first such site."""
+    own = site_calendars(settings)
+    return {site.country: own[site.id].workdays for site in reversed(settings.installation.sites)}
 
 
 def read_again(before: Settings) -> Prepared:
@@ -115,10 +113,10 @@ class Collecting:
         self.collector = Collector(
             node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us
         )
-        installation = node.settings.installation
+        installation, own = node.settings.installation, site_calendars(node.settings)
 
         def calendar_of(site: str) -> Workdays:
-            return known[installation.site(site).country]
+            return own[site].workdays
 
         self.jobs = Jobs(node, self.collector, calendar_of)
         self.insights = Insights(installation, node.store, node.ledger, calendar_of)
@@ -134,7 +132,7 @@ class Collecting:
             data_folder=node.settings.data,
             started_at=self.services.started_at if self._app else now_us(),
             simulated=simulated,
-            working_day=lambda country, day: known[country].works(date.fromisoformat(day)),
+            calendar_of=own.__getitem__,
             backups=self.backups,
             insights=self.insights,
             reload=self.reload_from_outside,
@@ -266,7 +264,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
         words += [f"{what} {each} is new" for each in new if each not in old]
         words += [f"{what} {each} is gone" for each in old if each not in new]
         words += [f"{what} {each} is changed" for each in new if each in old and new[each] != old[each]]
-    for name in ("modbus", "limits", "retention", "thresholds", "log"):
+    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable"):
         if getattr(before, name) != getattr(after, name):
             words.append(f"[{name}] is changed")
     return words

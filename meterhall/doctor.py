@@ -19,7 +19,7 @@ from meterhall.configuring import read_settings
 from meterhall.remarks import Remark, broken, ok, warning
 from meterhall.running import ask, is_running
 from meterhall.timekeeping import check_clock, check_device_clocks
-from meterhall.workcalendar import official, read_overrides
+from meterhall.workcalendar import official
 from metering.clock import from_us, now_us
 from metering.explain import ExplainedError
 from storage.ledger.ledger import look_at_ledger
@@ -211,21 +211,16 @@ def check_leftovers(settings: Settings) -> Iterator[Remark]:
 
 def check_calendar(settings: Settings, now: Callable[[], int]) -> Iterator[Remark]:
     """Work days are known for this year and the next."""
-    path = settings.folder / "calendar.toml"
-    own: set[int] = set()
-    if path.exists():
-        try:
-            own = {day.year for day in read_overrides(path)}
-        except ExplainedError as problem:
-            yield broken(problem.where, problem.what, problem.mend)
+    own = settings.timetable.complete_years
     today = from_us(now())
     for country in sorted({site.country.upper() for site in settings.installation.sites}):
-        known = official(country).known_years | own
+        known = official(country).workdays.known_years | own
         missing = [year for year in (today.year, today.year + 1) if year not in known]
         if not missing:
             yield ok("calendar", f"{country}: work days of {today.year} and {today.year + 1} are known")
         elif country != "CN":
-            yield ok("calendar", f"{country}: Monday to Friday; own dates can stand in calendar.toml")
+            words = f"{country}: days of {' and '.join(map(str, missing))} are not fixed yet, and marked provisional"
+            yield ok("calendar", words)
         else:
             shown = " and ".join(map(str, missing))
             make = warning if today.year in missing or today.month == 12 else ok
