@@ -29,7 +29,7 @@ from metering.reading import Measure
 from metering.site import Installation
 from storage.ledger.baselines import BaselineRow
 from storage.ledger.ledger import Ledger
-from storage.store import Store
+from storage.store import Store, StoreUnavailable
 
 log = logging.getLogger("meterhall")
 
@@ -115,11 +115,16 @@ class Baseliner:
         jobs = [(measure, partial(self._job, measure, now, histories)) for measure in measures]
         for measure, answer in fit_all(jobs, stop):
             history = histories.pop(measure, None)
-            if isinstance(answer, FitFailed) or history is None:
-                log.error("no baseline of %s: %s", measure, answer)
+            try:
+                if isinstance(answer, FitFailed) or history is None:
+                    raise FitFailed(str(answer))
+                row = self._keep(measure, history, answer, now)
+            except StoreUnavailable:
+                raise
+            except Exception as failure:  # whatever is wrong with one, the others go on
+                log.error("no baseline of %s: %s", measure, failure, exc_info=not isinstance(failure, FitFailed))
                 self._not_before[measure] = now + FAILED_US
                 continue
-            row = self._keep(measure, history, answer, now)
             yield Fitted(row, rows.get(measure), [Incident.from_dict(each) for each in answer["incidents"]])
 
     def history(self, measure: Measure, now: int) -> History:

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -114,8 +115,8 @@ class Insights:
         self.waiting, begun = len(due), time.monotonic()
         try:
             for fitted in self.baseliner.fit(due, now, self._stop):
-                self.watcher.begin(fitted, now)
                 self.waiting -= 1
+                self._try(partial(self.watcher.begin, fitted, now), "its hours are judged at the next step")
                 if self._stop.is_set():
                     break
             if due:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +200,8 @@ def _quality(kind: Kind, value: F64, inside: F64, held: F64, p: int, coverage: f
     r2 = 1.0 - float(np.sum((value - inside) ** 2)) / spread if spread > 0 else nan
     most_cv, most_bias = LIMITS[kind]
     passed = cv_out <= most_cv and abs(nmbe_out) <= most_bias
-    return Quality(cv, nmbe, cv_out, nmbe_out, r2, n, p, float(coverage), cover, "pass" if passed else "fail")
+    verdict: Literal["pass", "fail", "none"] = "none" if cv_out != cv_out else "pass" if passed else "fail"
+    return Quality(cv, nmbe, cv_out, nmbe_out, r2, n, p, float(coverage), cover, verdict)
 
 
 def _judged(q: Quality, kind: Kind) -> list[Finding]:

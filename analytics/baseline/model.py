@@ -28,7 +28,8 @@ class Quality(NamedTuple):
     cvrmse_out, nmbe_out : the same of months that were held out, with n [1]
     r2 : in sample [1]; n : intervals; p : coefficients solved for; coverage : share of the period observed [1]
     band_cover : share of held-out values inside the band [1]
-    guideline14 : `pass` or `fail` by the limits for this interval on held-out months, `none` without a model
+    guideline14 : `pass` or `fail` by the limits for this interval on held-out months, `none` without a model or with a
+        mean of zero
     """
 
     cvrmse: float

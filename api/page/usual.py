@@ -47,9 +47,10 @@ def quality_card(view: View, scope: Scope, node: str, name: str) -> dict[str, An
         waiting = view.services.insights.waiting
         return {"state": "unknown", "text": words("fit.waiting" if waiting else "fit.none"), "rows": [], "findings": []}
     findings = [(finding.severity, finding_said(view, finding)) for finding in row.findings]
-    if row.kind == "none":
-        return {"state": "unknown", "text": words("fit.refused"), "rows": [], "findings": findings}
     quality = row.quality
+    if row.kind == "none" or quality["guideline14"] == "none":
+        text = words("fit.refused" if row.kind == "none" else "fit.still")
+        return {"state": "unknown", "text": text, "rows": [], "findings": findings}
     passed = quality["guideline14"] == "pass"
     cv, bias = view.percent(quality["cvrmse_out"]), signed_percent(view, quality["nmbe_out"])
     rows = [

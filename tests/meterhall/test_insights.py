@@ -244,6 +244,34 @@ def test_too_short_a_history_is_refused_and_says_what_is_missing(ledger, tmp_pat
     store.close()
 
 
+def test_a_meter_that_has_never_moved_has_a_baseline_of_nothing_and_stops_no_other(ledger, tmp_path, clock):
+    store = open_store(f"duckdb:///{tmp_path / 'still.duckdb'}")
+    fans, main = loads()
+    put(store, FANS, fans * 0)
+    put(store, MAIN, main)
+    insights = insights_of(store, ledger, clock)
+    assert insights.fit_what_is_due() == 2
+    rows = {row.measure: row.quality["guideline14"] for row in insights.baselines()}
+    assert rows == {FANS: "none", MAIN: "pass"}
+    assert insights.usual(FANS, NOW - DAY_US, NOW).expected.amount.sum() == 0
+    store.close()
+
+
+def test_an_answer_that_cannot_be_kept_stops_no_other(insights, monkeypatch):
+    fit = Worker.fit
+
+    def odd(self, job):
+        answer = fit(self, job)
+        if not odd.done:
+            odd.done = True
+            answer["habits"]["largest"] = float("nan")
+        return answer
+
+    odd.done = False
+    monkeypatch.setattr(Worker, "fit", odd)
+    assert insights.fit_what_is_due() == 3 and len(insights.baselines()) == 3
+
+
 def test_a_fit_that_fails_stops_nothing_and_is_tried_later(insights, monkeypatch):
     fit = Worker.fit
 
