@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metering.site import Installation
+from metering.timetable import Timetable
 
 
 class Secret(str):
@@ -119,6 +120,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     thresholds: Thresholds = field(default_factory=Thresholds)
     log: LogSettings = field(default_factory=LogSettings)
+    timetable: Timetable = field(default_factory=Timetable)
     ledger_url: str = ""  # empty: a file in the data folder
     ledger_password: Secret = NO_SECRET
 
