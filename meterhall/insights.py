@@ -20,6 +20,7 @@ from analytics.baseline.model import BaselineModel
 from analytics.workdays import Workdays
 from meterhall.baselining import Baseliner
 from meterhall.hours import read_outdoor
+from meterhall.telling_usual import INCIDENTS_US, TellingUsual
 from meterhall.trying import Tried, try_budget
 from meterhall.watching import MEMORY_HOURS, Watcher
 from metering.clock import HOUR_US, now_us
@@ -28,6 +29,7 @@ from metering.site import Installation
 from storage.ledger.baselines import BaselineRow, WatchRow
 from storage.ledger.incidents import FeedbackRow, IncidentRow
 from storage.ledger.ledger import Ledger
+from storage.notes import NoteStore
 from storage.store import Store, StoreUnavailable
 
 log = logging.getLogger("meterhall")
@@ -75,6 +77,7 @@ class Insights:
         self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="baselines", daemon=True)
         self.waiting = 0  # measures whose baseline is to be fitted
+        self._telling = TellingUsual(installation, store, self.usual) if isinstance(store, NoteStore) else None
 
     # In the background
 
@@ -103,6 +106,7 @@ class Insights:
             if hurry or time.monotonic() - stepped >= STEP_S:
                 stepped = time.monotonic()
                 self._try(lambda: self.watcher.step(self._now()), "incidents are looked for again later")
+                self._try(self.tell, "what is usual is told again later")
             if hurry or time.monotonic() - looked >= DUE_S:
                 looked = time.monotonic()
                 self._try(self.fit_what_is_due, "baselines are fitted later")
@@ -125,6 +129,13 @@ class Insights:
         finally:
             done, self.waiting = len(due) - self.waiting, 0
         return done
+
+    def tell(self) -> None:
+        """Tell a store that others query what is expected around now, and what is not usual."""
+        if self._telling is not None:
+            now = self._now()
+            self._telling.incidents(self.ledger.incidents.list(now - INCIDENTS_US))
+            self._telling.expected(self.ledger.baselines.in_use(), now)
 
     def _try(self, job: Callable[[], object], consequence: str) -> None:
         try:

@@ -11,7 +11,7 @@ from analytics.workdays import Workdays
 from collector.service import Collector
 from meterhall.attend import Attender
 from meterhall.forgetting import forget_what_is_old
-from meterhall.needs import merged
+from meterhall.needs import merged, trusted
 from meterhall.node import Node
 from metering.clock import now_us
 from metering.site import Name
@@ -90,8 +90,8 @@ class Jobs:
         ]
         ledger = self._node.ledger
         lasting = ledger.incidents.list(open_only=True)
-        fits = {row.id for row in ledger.baselines.in_use() if row.quality["guideline14"] == "pass"} if lasting else ()
-        ledger.sync_events(merged(self._node.settings.installation, events, lasting, fits), now)
+        sure_of = trusted(ledger.baselines.in_use()) if lasting else ()
+        ledger.sync_events(merged(self._node.settings.installation, events, lasting, sure_of), now)
 
     def _try(self, job: Callable[[], object], consequence: str) -> None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from meterhall.incidents import ancestors
 from metering.clock import DAY_US
 from metering.site import Building, Installation, Meter, Name
+from storage.ledger.baselines import BaselineRow
 from storage.ledger.incidents import IncidentRow
 from storage.ledger.ledger import Event
 
@@ -30,7 +31,7 @@ TOGETHER_US = 3 * DAY_US
 
 
 def merged(
-    installation: Installation, events: Iterable[Event], incidents: Sequence[IncidentRow], trusted: Container[int]
+    installation: Installation, events: Iterable[Event], incidents: Sequence[IncidentRow], sure_of: Container[int]
 ) -> list[Event]:
     """The events that need somebody, each cause once.
 
@@ -38,7 +39,7 @@ def merged(
     planned, or a false alarm. An incident that no event tells of becomes one, if it is sure enough.
 
     incidents : those that last, causes and parts
-    trusted : ids of the baselines that fit well; where one does not, its errors alone are no reason to call somebody
+    sure_of : ids of the baselines whose errors alone may call somebody: see `trusted`
     """
     causes = [row for row in incidents if row.part_of is None]
     nodes = {row.id: {row.node} for row in causes}
@@ -59,10 +60,20 @@ def merged(
         out.append(replace(event, data={**event.data, "incident": own.id}))
     for row in causes:
         quiet = row.id in told or row.feedback in ("planned", "false_alarm") or row.kind in LESS
-        sure = row.confidence >= SURE and (row.family != "use" or row.baseline in trusted)
+        sure = row.confidence >= SURE and (row.family != "use" or row.baseline in sure_of)
         if not quiet and (sure or row.feedback == "confirmed"):
             out.append(event_of(installation, row))
     return out
+
+
+def trusted(rows: Iterable[BaselineRow]) -> set[int]:
+    """The ids of baselines whose errors alone may call somebody: they fit well, and have seen every season."""
+    return {
+        row.id
+        for row in rows
+        if row.quality["guideline14"] == "pass"
+        and not any(finding.code == "baseline.months_missing" for finding in row.findings)
+    }
 
 
 def same_thing(installation: Installation, event: Event, row: IncidentRow, nodes: set[str]) -> bool:

@@ -54,6 +54,16 @@ class Demo:
         events = get(f"{self.base}/api/v1/events") or []
         return {(event["kind"], event["subject"]) for event in events if event["until"] is None}
 
+    def baselines(self):
+        """All baselines; None as long as some are being fitted."""
+        found = get(f"{self.base}/api/v1/baselines")
+        return found["rows"] if found and found["rows"] and not found["waiting"] else None
+
+    def incidents(self):
+        """The kinds of open events that name the incident that is the same thing."""
+        events = get(f"{self.base}/api/v1/events?open=true") or []
+        return {event["kind"] for event in events if event["data"].get("incident")}
+
     def balanced(self):
         """Everything received so far has an outcome; None while something is under way."""
         books = get(f"{self.base}/api/v1/books")["total"]
@@ -93,8 +103,12 @@ def test_the_demo_tells_its_story_from_the_readings_and_leaves_nothing_behind(tm
         messages, readings = until(demo.balanced, 60, "the books balance")
         assert messages["received"] == messages["decoded"] + messages["repeated"]
         assert readings["rejected"] == {}
+        baselines = until(demo.baselines, 90, "every meter, building and site has its baseline")
+        assert len(baselines) > 60 and {row["scope"] for row in baselines} == {"meter", "building", "site"}
+        until(lambda: demo.incidents() >= {"water_at_night"}, 60, "the leak is an incident too")
+        assert demo.open_events() == STORY, "what two finders know is one item"
         children = children_of(demo.process.pid)
-        assert len(children) == 2, "broker and simulators"
+        assert len(children) == 2, "broker and simulators; who fitted is gone"
     finally:
         code, output = demo.stop()
     assert code == 0, output

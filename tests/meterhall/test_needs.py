@@ -7,8 +7,11 @@ import pytest
 from meterhall import needs
 from meterhall.needs import SURE
 from metering.clock import DAY_US, HOUR_US
+from metering.explain import Finding
 from metering.quantity import Carrier
+from metering.reading import Measure
 from metering.site import Building, Installation, Meter, Name, Site
+from storage.ledger.baselines import BaselineRow
 from storage.ledger.incidents import IncidentRow
 from storage.ledger.ledger import Event
 
@@ -37,8 +40,8 @@ def incident(id=7, node="fans", kind="night_load", family="use", since=DAY, **mo
     return replace(row, **more)
 
 
-def merged(installation, events, incidents, trusted=(1,)):
-    return needs.merged(installation, events, incidents, trusted)
+def merged(installation, events, incidents, sure_of=(1,)):
+    return needs.merged(installation, events, incidents, sure_of)
 
 
 def brief(events):
@@ -84,9 +87,19 @@ def test_an_incident_that_no_event_tells_of_becomes_one_if_it_is_sure():
 
 
 def test_errors_of_a_baseline_that_does_not_fit_are_no_reason_to_call_somebody():
-    assert merged(PLACES, [], [incident(kind="step_up")], trusted=()) == []
-    assert len(merged(PLACES, [], [incident(kind="step_up", feedback="confirmed")], trusted=())) == 1
-    assert len(merged(PLACES, [], [incident(kind="leak", family="leak")], trusted=())) == 1, "it needs no baseline"
+    assert merged(PLACES, [], [incident(kind="step_up")], sure_of=()) == []
+    assert len(merged(PLACES, [], [incident(kind="step_up", feedback="confirmed")], sure_of=())) == 1
+    assert len(merged(PLACES, [], [incident(kind="leak", family="leak")], sure_of=())) == 1, "it needs no baseline"
+
+
+def test_a_baseline_is_trusted_that_fits_well_and_has_seen_every_season():
+    def row(id, verdict, *codes):
+        findings = tuple(Finding(code, "warning", "") for code in codes)
+        measure = Measure("plant", "meter", "fans", "active_energy_import", "kWh")
+        return BaselineRow(measure, "hourly", 0, 1, 2, "", {"guideline14": verdict}, findings, id=id)
+
+    rows = [row(1, "pass"), row(2, "fail"), row(3, "pass", "baseline.months_missing"), row(4, "pass", "baseline.gaps")]
+    assert needs.trusted(rows) == {1, 4}
 
 
 def test_what_people_said_is_heeded():
