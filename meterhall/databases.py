@@ -1,8 +1,9 @@
-"""Commands about databases: prepare an InfluxDB, move from one store to another."""
+"""Commands about databases: prepare an InfluxDB, move from one store to another, bring dashboards into a Grafana."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +23,83 @@ def add_to(app: typer.Typer) -> None:
     influx.command("setup")(setup)
     app.add_typer(influx, name="influx")
     app.command("migrate")(migrate)
+    grafana = typer.Typer(help="Bring data source and dashboards into a Grafana.", no_args_is_help=True)
+    grafana.callback()(_grafana_group)
+    grafana.command("push")(push)
+    app.add_typer(grafana, name="grafana")
 
 
 def _group() -> None:
     """Prepare an InfluxDB."""
+
+
+def _grafana_group() -> None:
+    """Bring data source and dashboards into a Grafana."""
+
+
+def push(
+    config: Config,
+    url: Annotated[str, typer.Option(help="of Grafana")] = "http://127.0.0.1:3000",
+    token_file: Annotated[
+        Path | None, typer.Option(help="a service account's token, role Admin; else GRAFANA_TOKEN")
+    ] = None,
+    influx_url: Annotated[str, typer.Option(help="of the InfluxDB as Grafana reaches it; empty: as we do")] = "",
+    influx_token_file: Annotated[
+        Path | None, typer.Option(help="a token that may read the database; else the store's own")
+    ] = None,
+    language: Annotated[list[str] | None, typer.Option(help="en, zh; may be repeated; both if left out")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="write the data source anew: after a change of its token")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make or change data source, folders and dashboards; what is there already is left alone."""
+    from meterhall import pushing
+    from meterhall.configuring import read_or_exit
+    from metering.explain import ExplainedError
+    from storage.influx.address import parse_address
+
+    settings = read_or_exit(config)
+    languages = tuple(language or pushing.FOLDERS)
+    done: list[pushing.Pushed] = []
+    try:
+        if unknown := set(languages) - set(pushing.FOLDERS):
+            raise ExplainedError("--language", f'is "{min(unknown)}"', f"use {' or '.join(pushing.FOLDERS)}")
+        source = pushing.data_source(
+            parse_address(settings.store_url),
+            url=influx_url,
+            token=_secret_of(influx_token_file, ""),
+        )
+        credential = _secret_of(token_file, os.environ.get("GRAFANA_TOKEN", "").strip())
+        if not credential:
+            raise ExplainedError("--token-file", "is missing", "make a service account in Grafana and give its token")
+        for step in pushing.push(url, credential, source, languages=languages, dry_run=dry_run, again=again):
+            done.append(step)
+            if not as_json:
+                typer.echo(f"{step.state:8} {step.what}" + (f"\n         {step.reason}" if step.reason else ""))
+    except ExplainedError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(INVALID) from None
+    if as_json:
+        typer.echo(json.dumps([step._asdict() for step in done], ensure_ascii=False))
+    elif dry_run:
+        typer.echo("Nothing was changed: --dry-run.")
+
+
+def _secret_of(file: Path | None, otherwise: str) -> str:
+    """The secret in a file. ExplainedError if it cannot be read or holds none."""
+    from metering.explain import ExplainedError
+
+    if file is None:
+        return otherwise
+    try:
+        found = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExplainedError(str(file), f"cannot be read: {error}", "let the user who runs this read it") from None
+    if not found or not found.isprintable():
+        raise ExplainedError(str(file), "holds no secret", "write the secret alone into it, on one line")
+    return found
 
 
 def setup(
