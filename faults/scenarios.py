@@ -274,14 +274,21 @@ class TimeIsUp(BaseException):
     """A scenario was given a time, and it is over."""
 
 
-def ring(seconds: float) -> None:
-    """Raise TimeIsUp after so long; 0: never."""
+class Bell:
+    """Raises TimeIsUp once, after so many seconds; 0: never."""
 
-    def over(number: int, frame: object) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.rang = False
+        signal.signal(signal.SIGALRM, self._over)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def _over(self, number: int, frame: object) -> None:
+        self.rang = True
         raise TimeIsUp
 
-    signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    def quiet(self) -> None:
+        """Ring no more."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def run_scenario(name: str, level: str, seed: int, keep: bool, most_s: float = 0.0) -> list[Row]:
@@ -293,16 +300,17 @@ def run_scenario(name: str, level: str, seed: int, keep: bool, most_s: float = 0
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
     started, before = time.monotonic(), processor_time()
     found: list[Row] = []
+    bell = Bell(most_s)
     try:
-        ring(most_s)
         found.extend(SCENARIOS[name](Context(folder, level, seed)))
-        ring(0)
-    except TimeIsUp:
-        found.append(Row(name, skipped=f"began, and was ended after {most_s:g} s as asked"))
-    except Exception as error:
-        traceback.print_exc()
-        ring(0)
-        found.append(Row(name, missed=[f"the scenario itself broke off: {error!r}"]))
+        bell.quiet()
+    except (Exception, TimeIsUp) as error:
+        bell.quiet()
+        if bell.rang:  # a library in between may have made another error of it
+            found.append(Row(name, skipped=f"began, and was ended after {most_s:g} s as asked"))
+        else:
+            traceback.print_exc()
+            found.append(Row(name, missed=[f"the scenario itself broke off: {error!r}"]))
     for row in found:
         row.took_s = round((time.monotonic() - started) / len(found), 1)
         row.cpu_s = round((processor_time() - before) / len(found), 1)
