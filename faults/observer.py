@@ -121,7 +121,7 @@ class Observer:
 
 
 def main() -> int:
-    """Observe until SIGTERM."""
+    """Observe until SIGTERM, or the process is gone."""
     parser = argparse.ArgumentParser(prog="python -m faults.observer")
     parser.add_argument("--pid", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -135,13 +135,13 @@ def main() -> int:
         while ask(port, "/") >= LONGEST_S:
             time.sleep(0.02)
         with arguments.out.open("w") as out:
-            while not stop.wait(EVERY_S):
+            while not stop.wait(EVERY_S) and (memory := memory_mb(arguments.pid)):
                 answers: dict[str, float] = {}
                 beside = threading.Thread(target=lambda answers=answers: answers.update(bare=ask(port, "/")))
                 beside.start()
                 live = ask(arguments.port, "/health/live")
                 beside.join()
-                out.write(f"{time.monotonic():.3f} {memory_mb(arguments.pid):.1f} {live:.4f} {answers['bare']:.4f}\n")
+                out.write(f"{time.monotonic():.3f} {memory:.1f} {live:.4f} {answers['bare']:.4f}\n")
                 out.flush()
     finally:
         bare.terminate()
