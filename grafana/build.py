@@ -33,10 +33,23 @@ def dashboards() -> Iterator[tuple[Path, dict[str, Any]]]:
             yield FOLDER / language / f"{name}.json", _shown(json.loads(json.dumps(built, cls=JSONEncoder)))
 
 
+# What the SDK writes of its own accord: for another kind of variable, or for Grafanas that are newer than 10.4.
+IDLE: dict[str, Any] = {
+    "auto": False,
+    "auto_min": "10s",
+    "auto_count": 30,
+    "allowCustomValue": True,
+    "placement": "inControlsMenu",
+    "percentChangeColorMode": "standard",
+    "selectionMode": "x",
+    "perPage": 20,
+}
+
+
 def _shown(value: Any) -> Any:
-    """Without the SDK's wish to tuck links and annotations away into a menu."""
+    """Without what says nothing, and without the wish to tuck links and annotations away into a menu."""
     if isinstance(value, dict):
-        return {key: _shown(each) for key, each in value.items() if (key, each) != ("placement", "inControlsMenu")}
+        return {key: _shown(each) for key, each in value.items() if key not in IDLE or IDLE[key] != each}
     return [_shown(each) for each in value] if isinstance(value, list) else value
 
 

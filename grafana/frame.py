@@ -58,7 +58,6 @@ def variable(wanted: Variable, language: Language) -> dash.VariableModel:
         label=label.in_language(language) if label else None,
         hide=dash.VariableHide.HIDE_VARIABLE if wanted.hidden else dash.VariableHide.DONT_HIDE,
         query=query,
-        definition=query,
         datasource=SOURCE,
         multi=wanted.several,
         include_all=wanted.several,
