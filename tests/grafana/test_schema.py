@@ -82,12 +82,10 @@ def test_the_dashboards_are_what_the_types_say(types):
 def test_a_wrong_one_is_found(types):
     board = json.loads((FOLDER / "en/overview.json").read_text("utf-8"))
     board["panels"][0]["gridPos"]["h"] = "eleven"
-    board["graphTooltip"] = 7
-    board["titel"] = "misspelt"
     board["panels"][1]["options"]["colorMode"] = "valeu"
     complaints = " ".join(check(types, program(types, [board])))
-    assert "titel" in complaints
-    assert "valeu" in complaints
-    del board["titel"]
-    complaints = " ".join(check(types, program(types, [board])))
     assert "'string' is not assignable to type 'number'" in complaints
+    assert "valeu" in complaints
+    board = json.loads((FOLDER / "en/overview.json").read_text("utf-8"))
+    board["titel"] = "misspelt"
+    assert "titel" in " ".join(check(types, program(types, [board])))
