@@ -12,6 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: test processes share the cores already
+
 # No timing assertions in tests: a busy machine is no failure.
 hypothesis.settings.register_profile("meterhall", deadline=None)
 hypothesis.settings.load_profile("meterhall")
@@ -143,3 +145,13 @@ def start_mosquitto(tmp_path):
 def mosquitto(start_mosquitto):
     """A private, real Mosquitto."""
     return start_mosquitto()
+
+
+@pytest.fixture(scope="session")
+def usual(tmp_path_factory):
+    """A small installation with a baseline of everything, and one incident: made once."""
+    from tests.usual import make_usual
+
+    made = make_usual(tmp_path_factory.mktemp("usual"))
+    yield made
+    made.store.close()

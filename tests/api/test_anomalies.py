@@ -8,16 +8,9 @@ from api.live import LiveFeed
 from api.services import Services
 from metering.clock import DAY_US, from_us
 from tests.api.plant import ADMIN, TOKEN
-from tests.usual import FAULT, INSTALLATION, NOW, START, Clock, insights_of, make_usual
+from tests.usual import FAULT, INSTALLATION, NOW, START, Clock, insights_of
 
 BODY = {"feedback": "confirmed", "author": "front desk", "note": "timer mended"}
-
-
-@pytest.fixture(scope="module")
-def usual(tmp_path_factory):
-    made = make_usual(tmp_path_factory.mktemp("usual"))
-    yield made
-    made.store.close()
 
 
 @pytest.fixture

@@ -27,16 +27,8 @@ from tests.usual import (
     Clock,
     insights_of,
     loads,
-    make_usual,
     put,
 )
-
-
-@pytest.fixture(scope="module")
-def usual(tmp_path_factory):
-    made = make_usual(tmp_path_factory.mktemp("usual"))
-    yield made
-    made.store.close()
 
 
 @pytest.fixture
@@ -137,6 +129,7 @@ def test_late_readings_are_judged_as_if_they_had_been_there(fitted, changing):
     assert fitted.incidents(open_only=True, causes_only=False) == [], "what was no load left on has ended"
 
 
+@pytest.mark.slow
 def test_a_gap_is_told_when_it_is_one_and_ends(store, changing, ledger, clock):
     fans, main = loads(fault=False)
     fans[-8:-4] = np.nan
@@ -195,6 +188,7 @@ def test_what_people_say_is_used(fitted):
     assert fitted.say(999, "planned", "", "front desk") is None
 
 
+@pytest.mark.slow
 def test_another_alarm_budget_is_tried_on_the_past_and_then_set(fitted):
     ledger = fitted.ledger
     tried = fitted.try_budget(FANS, 3.0)
@@ -244,6 +238,7 @@ def test_too_short_a_history_is_refused_and_says_what_is_missing(ledger, tmp_pat
     store.close()
 
 
+@pytest.mark.slow
 def test_a_meter_that_has_never_moved_has_a_baseline_of_nothing_and_stops_no_other(ledger, tmp_path, clock):
     store = open_store(f"duckdb:///{tmp_path / 'still.duckdb'}")
     fans, main = loads()
@@ -257,6 +252,7 @@ def test_a_meter_that_has_never_moved_has_a_baseline_of_nothing_and_stops_no_oth
     store.close()
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_kept_stops_no_other(insights, monkeypatch):
     fit = Worker.fit
 

@@ -5,7 +5,7 @@ import pytest
 from metering.clock import DAY_US, HOUR_US, QUARTER_US
 from storage.influx.line_protocol import note_line
 from storage.notes import NoteStore
-from tests.usual import FANS, NOW, Clock, insights_of, make_usual
+from tests.usual import FANS, NOW, Clock, insights_of
 
 
 class Noted:
@@ -22,13 +22,6 @@ class Noted:
 
     def note_exactly(self, kind, notes):
         self.exactly[kind] = notes
-
-
-@pytest.fixture(scope="module")
-def usual(tmp_path_factory):
-    made = make_usual(tmp_path_factory.mktemp("usual"))
-    yield made
-    made.store.close()
 
 
 @pytest.fixture

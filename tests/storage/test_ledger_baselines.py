@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import sqlalchemy as sa
 
 from metering.explain import Finding
@@ -108,6 +109,7 @@ def test_a_ledger_of_the_first_version_gets_the_new_tables_and_keeps_its_events(
     again.close()
 
 
+@pytest.mark.slow
 def test_what_a_damaged_ledger_still_holds_of_incidents_is_taken_over(tmp_path):
     path = tmp_path / "ledger.sqlite"
     first = Ledger.open(f"sqlite:///{path}")

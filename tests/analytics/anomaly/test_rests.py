@@ -21,6 +21,12 @@ def heating(office):
 
 
 @pytest.fixture(scope="module")
+def of_office(office):
+    p = office.past
+    return learn(office.time[p], office.value[p], office.temperature[p], zone=ZONE)
+
+
+@pytest.fixture(scope="module")
 def learnt(office, heating):
     p = office.past
     return learn(office.time[p], heating[p], office.temperature[p], zone=ZONE, zeros="value")
@@ -69,22 +75,20 @@ def test_what_is_left_out_is_not_learnt_and_expected_all_the_same(office):
     assert np.isnan(held.value[at]).all() and np.isfinite(held.expected[at]).all()
 
 
-def test_a_night_load_comes_to_what_is_used_at_night(office):
-    p, n = office.past, office.now
-    learnt = learn(office.time[p], office.value[p], office.temperature[p], zone=ZONE)
+def test_a_night_load_comes_to_what_is_used_at_night(office, of_office):
+    n = office.now
     value = office.value[n].copy()
     hour = np.arange(len(value)) % 24
     night = (hour >= 22) | (hour < 6)
     value[4000 : 4000 + 7 * 24] += 14.0 * night[4000 : 4000 + 7 * 24]
-    (found,) = [i for i in detect(learnt, office.time[n], value, office.temperature[n]) if i.kind == "night_load"]
+    (found,) = [i for i in detect(of_office, office.time[n], value, office.temperature[n]) if i.kind == "night_load"]
     assert found.size == pytest.approx(14.0 * 6 * 7, rel=0.35), "six hours are the night of this meter"
 
 
-def test_more_at_night_is_not_taken_for_a_clock_that_is_off(office):
-    p, n = office.past, office.now
-    learnt = learn(office.time[p], office.value[p], office.temperature[p], zone=ZONE)
+def test_more_at_night_is_not_taken_for_a_clock_that_is_off(office, of_office):
+    n = office.now
     value = office.value[n].copy()
     hour = np.arange(4000, 4168) % 24
     value[4000:4168] += 20.0 * ((hour >= 20) | (hour < 7))  # left on through the nights
-    kinds = {i.kind for i in detect(learnt, office.time[n], value, office.temperature[n])}
+    kinds = {i.kind for i in detect(of_office, office.time[n], value, office.temperature[n])}
     assert kinds & {"night_load", "step_up"} and "clock_shift" not in kinds
