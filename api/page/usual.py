@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from api.figures import Scope, measure_of
-from api.insights import baseline_of, expectation
+from api.insights import Expectation, baseline_of, expectation
 from api.page.numbers import columns, count
 from api.page.times import day_said, local
 from api.page.view import View
@@ -33,8 +33,22 @@ def expected_columns(
         return None
     place = np.searchsorted(found.start, starts, "right") - 1
     factor = 1000.0 if grain == "15min" else 1.0  # kWh in an hour are kW
-    amount, low, high = (column[place] * factor for column in (found.amount / 1000.0, found.low, found.high))
+    hidden = at_rest(found)[place]
+    amount, low, high = (
+        np.where(hidden, np.nan, column[place] * factor) for column in (found.amount / 1000.0, found.low, found.high)
+    )
     return {"expected": columns(amount), "expected_low": columns(low), "expected_high": columns(high)}
+
+
+def at_rest(found: Expectation) -> NDArray[np.bool_]:
+    """Where a meter that rests for weeks is at zero, and after the last it said: nothing is expected of it there."""
+    if not any(finding.code == "baseline.rests" for finding in found.baseline.findings):
+        return np.zeros(len(found.start), np.bool_)
+    known = np.flatnonzero(np.isfinite(found.observed))
+    zero = found.observed == 0
+    if len(known) and zero[known[-1]]:
+        zero[known[-1] :] = True
+    return zero
 
 
 def quality_card(view: View, scope: Scope, node: str, name: str) -> dict[str, Any] | None:

@@ -3,12 +3,17 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from api.insights import expectation
 from api.live import LiveFeed
+from api.page.usual import at_rest
+from api.periods import Period
 from api.services import Services
-from metering.clock import DAY_US, from_us
+from metering.clock import DAY_US, HOUR_US, from_us
+from metering.explain import Finding
 from storage.ledger.ledger import Ledger
 from tests.api.plant import TOKEN
 from tests.page.installation import app_of, served
@@ -94,6 +99,16 @@ def test_expected_amounts_follow_the_grain_of_the_chart(page, period, grain):
         f"/page/use/fans/active_energy_import{DAY.replace('period=day', f'period={period}')}&expected=1"
     ).json()
     assert chart["grain"] == grain and len(chart["expected"]) == len(chart["x"])
+
+
+def test_of_a_meter_that_rests_nothing_is_expected_at_zero(watched):
+    around = Period(NOW - 6 * HOUR_US, NOW + HOUR_US)
+    found = expectation(watched, "meter", "fans", "active_energy_import", around, "hour")
+    assert not at_rest(found).any()
+    rests = Finding("baseline.rests", "info", "")
+    observed = np.array([2.0, 0.0, 3.0, 0.0, np.nan, np.nan, np.nan, np.nan])
+    resting = replace(found, baseline=replace(found.baseline, findings=(rests,)), observed=observed)
+    assert at_rest(resting).tolist() == [False, True, False, True, True, True, True, True]
 
 
 def test_where_there_is_no_baseline_the_chart_compares_as_before(page):
