@@ -125,6 +125,10 @@ class Insights(Protocol):
         """Outdoor temperature of the hours of [start, end) [degC], NaN where unknown; and where it comes from."""
         ...
 
+    def weather(self, node: str, start: int, end: int) -> Weather:
+        """The same, with each thermometer's place, distance and share."""
+        ...
+
     def incidents(
         self,
         start: int | None = None,
@@ -166,6 +170,26 @@ class Insights(Protocol):
     def try_budget(self, measure: Measure, alarms_per_month: float) -> Tried:
         """What a meter's watch would have told of its last year with another one."""
         ...
+
+
+class Thermometer(Protocol):
+    """An outdoor thermometer, seen from a node; `distance_km` None where a position is not configured."""
+
+    @property
+    def point(self) -> Point: ...
+    @property
+    def place(self) -> Literal["building", "site", "elsewhere"]: ...
+    @property
+    def distance_km(self) -> float | None: ...
+
+
+class Weather(Protocol):
+    """Outdoor temperature of hours [degC], NaN where unknown; the thermometers it is of, each with its share [1]."""
+
+    @property
+    def degc(self) -> NDArray[np.float64]: ...
+    @property
+    def used(self) -> Sequence[tuple[Thermometer, float]]: ...
 
 
 class Usual(Protocol):

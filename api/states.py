@@ -47,6 +47,7 @@ FRESH_CADENCES = 3
 CADENCE_US = 15 * MINUTE_US  # of a device that names none and is not polled
 AT_LEAST_US = 5 * MINUTE_US  # no device is called silent sooner
 VEHICLE_SILENT_US = 24 * HOUR_US  # a parked vehicle sleeps
+NEVER_US = 1 << 60  # nobody waits for imported values, unless a cadence is configured
 
 
 def cadence_us(device: Meter | Vehicle) -> int:
@@ -61,6 +62,8 @@ def silent_after_us(device: Meter | Vehicle) -> int:
     """Without news for so long, a device is silent and its newest value stale [us]."""
     if isinstance(device, Vehicle):
         return VEHICLE_SILENT_US
+    if device.imported and device.cadence_s is None:
+        return NEVER_US
     return max(FRESH_CADENCES * cadence_us(device), AT_LEAST_US)
 
 

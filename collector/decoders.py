@@ -17,7 +17,7 @@ from devices.payload.profile import PayloadProfile, load_mqtt_profile, mqtt_prof
 from devices.registers import DeviceProfile, modbus_profile, modbus_profiles
 from devices.settings import Settings
 from metering.reading import Point
-from metering.site import Device, Vehicle
+from metering.site import IMPORTED, Device, Vehicle
 from storage.record import Wire
 
 OWN_PROFILES = "profiles"  # folder of own profiles inside the configuration folder
@@ -58,7 +58,7 @@ def build_decoders(settings: Settings) -> Decoders:
         if device.connection.startswith("mqtt://"):
             shared = learned.setdefault(device.profile, {})
             _add_mqtt(out, device, read(mqtt[device.profile]), shared, settings)
-        else:
+        elif not device.connection.startswith(IMPORTED):
             _add_modbus(out, device, modbus_profile(device.profile, folder))
     out.named[Wire.INGEST, "", ingest.KEY] = Named(ingest.BatchDecoder(out.points), 0)
     return out

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import available_timezones
 
+from devices.calendars import check_countries, read_timetable
 from devices.settings import (
     BrokerSettings,
     Limits,
@@ -21,11 +22,10 @@ from devices.settings import (
     Settings,
     Thresholds,
 )
-from devices.calendars import check_countries, read_timetable
 from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
-from metering.site import Building, Dated, Fact, Factor, Installation, Meter, Name, Site, Vehicle
+from metering.site import IMPORTED, Building, Dated, Fact, Factor, Installation, Meter, Name, Site, Vehicle
 
 ROLES = ("grid", "generation", "storage", "load", "vehicle", "sensor")
 DRIVES = ("electric", "plug_in_hybrid", "petrol", "diesel")
@@ -380,6 +380,8 @@ def _connection(table: Table) -> tuple[str, int | None]:
     elif parts.scheme == "modbus-rtu":
         if not parts.path:
             table.wrong("connection", f'is "{without_password(url)}"', 'write "modbus-rtu:///dev/ttyUSB0?baud=9600"')
+    elif parts.scheme == "import":
+        pass
     elif parts.scheme == "mqtt":
         topic = url.removeprefix("mqtt://").partition("/")[2]
         if not parts.netloc or not topic or set(topic) & {"+", "#"}:
@@ -392,7 +394,7 @@ def _connection(table: Table) -> tuple[str, int | None]:
         table.wrong(
             "connection",
             f'is "{without_password(url)}"',
-            "begin with modbus-tcp://, modbus-rtu-tcp://, modbus-rtu:// or mqtt://",
+            "begin with modbus-tcp://, modbus-rtu-tcp://, modbus-rtu://, mqtt://; or import://: values are imported",
         )
     if parts.scheme in MODBUS_SCHEMES and unit is None:
         table.wrong("unit_id", "is missing", "add unit_id = 1 (the device's Modbus address)")
@@ -408,7 +410,7 @@ def _meter(table: Table, site: str, zone: str) -> Meter:
         name=_name(table),
         carrier=Carrier(table.choice("carrier", [c.value for c in Carrier if c != Carrier.VEHICLE])),
         role=cast(Any, table.choice("role", ROLES, "load")),
-        profile=table.text("profile"),
+        profile=table.text("profile", "imported") if connection.startswith(IMPORTED) else table.text("profile"),
         connection=connection,
         unit_id=unit,
         parent=table.text("parent", ""),
@@ -419,6 +421,8 @@ def _meter(table: Table, site: str, zone: str) -> Meter:
         facts=_facts(table, zone),
         simulated=table.flag("simulated"),
         replayed=table.flag("replayed"),
+        latitude=table.number("latitude", None, low=-90, high=90),
+        longitude=table.number("longitude", None, low=-180, high=180),
     )
     table.done()
     return meter
@@ -472,7 +476,7 @@ def _check_profiles(folder: Path, settings: Settings, known: dict[str, str], pro
     for kind in ("meter", "vehicle"):
         for table in document.tables(kind):
             device = settings.installation.by_id.get(table.values.get("id", ""))
-            if not isinstance(device, (Meter, Vehicle)):
+            if not isinstance(device, (Meter, Vehicle)) or device.connection.startswith(IMPORTED):
                 continue
             scheme = "modbus" if device.connection.startswith("modbus") else "mqtt"
             if device.profile not in known:

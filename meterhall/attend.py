@@ -38,6 +38,7 @@ from storage.store import Store
 HISTORY_DAYS = 84  # nights and rests that a meter is compared with
 FRESH_DAYS = 3  # read anew each time, for late data
 VEHICLE_SILENT_US = DAY_US  # a parked vehicle sleeps
+NEVER_US = 1 << 60  # nobody waits for imported values, unless a cadence is configured
 DEAD_LEAST_US = 2 * MINUTE_US
 LONG_AGO_US = HOUR_US
 NEVER_ANSWERED = 2  # time-outs of a unit that has said nothing since we began to ask
@@ -497,6 +498,8 @@ def _cadence(device: Device) -> int:
         return max(round((device.cadence_s or 0) * 1e6), VEHICLE_SILENT_US // 3)
     if device.connection.startswith("modbus"):
         return round(device.poll_s * 1e6)
+    if device.imported and device.cadence_s is None:
+        return NEVER_US
     return round((device.cadence_s or 900.0) * 1e6)
 
 

@@ -19,7 +19,7 @@ from analytics.baseline.expected import Expected, Total, predict, totals
 from analytics.baseline.model import BaselineModel
 from analytics.workdays import Workdays
 from meterhall.baselining import Baseliner
-from meterhall.hours import read_outdoor
+from meterhall.hours import Outdoor, read_outdoor
 from meterhall.telling_usual import INCIDENTS_US, TellingUsual
 from meterhall.trying import Tried, try_budget
 from meterhall.watching import MEMORY_HOURS, Watcher
@@ -197,8 +197,12 @@ class Insights:
 
     def outdoor(self, node: str, start: int, end: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         """Outdoor temperature of the hours of [start, end) at a node [degC], and where it comes from."""
-        first, last = start // HOUR_US, -(-end // HOUR_US)
-        return tuple(read_outdoor(self.installation, self.store, node, first, last))  # type: ignore[return-value]
+        found = self.weather(node, start, end)
+        return found.degc, found.sources
+
+    def weather(self, node: str, start: int, end: int) -> Outdoor:
+        """The same, with each thermometer's place, distance and share."""
+        return read_outdoor(self.installation, self.store, node, start // HOUR_US, -(-end // HOUR_US))
 
     def incidents(
         self, start: int | None = None, end: int | None = None, *, site: str | None = None, node: str | None = None,

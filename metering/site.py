@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from metering.distance import Position
 from metering.explain import ExplainedError
 from metering.quantity import Carrier
+
+IMPORTED = "import://"  # the connection of a meter whose values come from files or another service
 
 Role = Literal["grid", "generation", "storage", "load", "vehicle", "sensor"]
 
@@ -106,6 +109,13 @@ class Meter:
     facts: tuple[Fact, ...] = ()
     simulated: bool = False
     replayed: bool = False
+    latitude: float | None = None  # [deg]; of a sensor that stands elsewhere than its site
+    longitude: float | None = None  # [deg]
+
+    @property
+    def imported(self) -> bool:
+        """Is it read by nobody here: its values are imported?"""
+        return self.connection.startswith(IMPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +255,15 @@ class Installation:
         """The IANA zone of a site, building, meter or vehicle."""
         thing = self.by_id[thing_id]
         return thing.timezone if isinstance(thing, Site) else self.site(thing.site).timezone
+
+    def position_of(self, thing_id: str) -> Position | None:
+        """Where a thing stands: a meter's own position, else its site's; None if neither is configured."""
+        thing = self.by_id[thing_id]
+        if isinstance(thing, Meter) and thing.latitude is not None and thing.longitude is not None:
+            return Position(thing.latitude, thing.longitude)
+        site = thing if isinstance(thing, Site) else self.site(thing.site)
+        known = site.latitude is not None and site.longitude is not None
+        return Position(site.latitude, site.longitude) if known else None  # type: ignore[arg-type]
 
     def contributions(self, scope: str, node: str, carrier: Carrier) -> tuple[tuple[Meter, int], ...]:
         """The meters whose import counters add up to a node's consumption, each with +1 or -1.

@@ -2,6 +2,8 @@
 
 from datetime import date
 
+import pytest
+
 from analytics.daykinds import Official, SiteCalendar
 from analytics.workdays import Workdays
 from metering.site import Name
@@ -49,3 +51,34 @@ def test_what_cannot_be_asked_is_refused(client_of):
     assert ask(client_of, "start=yesterday").status_code == 422
     assert ask(client_of, "building=nowhere").status_code == 404
     assert ask(client_of, "start=0001-01-01").status_code == 422
+
+
+def degrees(client, query):
+    return client.get(f"/api/v1/degree-days?{query}")
+
+
+def test_degree_days_say_base_method_and_where_the_temperature_comes_from(client):
+    reply = degrees(client, "node=hall&start=2026-03-10&end=2026-03-12").json()
+    # the plant's weather is 10 + 5 sin over the UTC day: never above 18, never above 26
+    assert [row["heating"] for row in reply["rows"]] == [pytest.approx(8.0, abs=0.15)] * 2
+    assert reply["heating"] == pytest.approx(16.0, abs=0.3) and reply["cooling"] == 0
+    assert (reply["heating_base_degc"], reply["method"], reply["days_known"]) == (18.0, "hourly", 2)
+    (source,) = reply["sources"]
+    assert (source["point"], source["place"], source["share"]) == ("plant/sky/outdoor_temperature/total", "site", 1.0)
+    assert source["distance_km"] is None  # no position is configured
+
+
+def test_integrating_over_hours_finds_more_degree_days_than_the_mean_of_the_day(client):
+    query = "node=hall&start=2026-03-10&end=2026-03-11&heating_base=10"
+    hourly, daily = (degrees(client, f"{query}&method={each}").json()["heating"] for each in ("hourly", "daily_mean"))
+    assert hourly == pytest.approx(5 / 3.14159, abs=0.1) and daily == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_day_of_which_too_little_is_known_has_no_degree_days(client):
+    reply = degrees(client, "node=hall&start=2026-04-06&end=2026-04-08").json()
+    assert reply["days"] == 2 and reply["days_known"] == 0 and reply["heating"] is None
+
+
+def test_the_day_of_23_hours_is_one_day(client):
+    reply = degrees(client, "node=hall&start=2026-03-29&end=2026-03-30").json()
+    assert [row["hours"] for row in reply["rows"]] == [23] and reply["rows"][0]["heating"] < 9
