@@ -18,6 +18,7 @@ from storage.ledger.access import AccessTables
 from storage.ledger.baselines import Baselines
 from storage.ledger.engines import LedgerBusy, make_engine, parse_url, shown
 from storage.ledger.incidents import Incidents
+from storage.ledger.savings import SavingsTables
 from storage.ledger.tables import HEAD, events, metadata
 from storage.sqlite import damage_of, private, readable_rows, set_aside
 from storage.store import StoreUnavailable
@@ -76,6 +77,7 @@ class Ledger:
         self.baselines = Baselines(self._begin, self._writing)
         self.incidents = Incidents(self._begin, self._writing)
         self.access = AccessTables(self._begin, self._writing)
+        self.savings = SavingsTables(self._begin, self._writing)
 
     @classmethod
     def open(cls, url: str, password: str = "") -> Ledger:

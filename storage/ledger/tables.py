@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0003"  # the newest migration
+HEAD = "0004"  # the newest migration
 
 metadata = sa.MetaData()
 
@@ -125,6 +125,64 @@ watches = sa.Table(
     sa.Column("alarms_per_month", sa.Float, nullable=False),  # 0: not watched
     sa.Column("author", sa.String, nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sqlite_autoincrement=True,
+)
+
+# Measurement and verification projects; a mended one is a new row of the same project, the last counts.
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("name_en", sa.String, nullable=False),
+    sa.Column("name_zh", sa.String, nullable=False),
+    sa.Column("option", sa.String, nullable=False),  # of IPMVP: B or C
+    sa.Column("measures", sa.JSON, nullable=False),  # whose sum is looked at
+    sa.Column("baseline_start", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("baseline_end", sa.BigInteger, nullable=False),
+    sa.Column("retrofit", sa.BigInteger, nullable=False),
+    sa.Column("reporting_start", sa.BigInteger, nullable=False),
+    sa.Column("reporting_end", sa.BigInteger),  # NULL: it goes on
+    sa.Column("what_en", sa.String, nullable=False),  # what was done
+    sa.Column("what_zh", sa.String, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Index("projects_project", "project"),
+    sqlite_autoincrement=True,
+)
+
+# Non-routine adjustments of projects; a mended one is a new row that names the one it stands for.
+adjustments = sa.Table(
+    "adjustments",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("start", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("end", sa.BigInteger, nullable=False),
+    sa.Column("amount", sa.Float, nullable=False),  # [unit]; 0 takes one back
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("corrects", sa.BigInteger),  # id of the row it stands for
+    sa.Index("adjustments_project", "project"),
+    sqlite_autoincrement=True,
+)
+
+# The baselines projects are judged by; the last of a project counts.
+savings_models = sa.Table(
+    "savings_models",
+    metadata,
+    sa.Column("id", ID, primary_key=True),
+    sa.Column("project", sa.String, nullable=False),
+    sa.Column("project_row", sa.BigInteger, nullable=False),  # id of the project's row it was fitted for
+    sa.Column("kind", sa.String, nullable=False),  # hourly, daily, monthly, or none: refused
+    sa.Column("fitted_at", sa.BigInteger, nullable=False),  # [us since 1970]
+    sa.Column("history", sa.String, nullable=False),  # fingerprint of what was learnt from
+    sa.Column("quality", sa.JSON, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("learnt_from", sa.JSON, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),  # the model as JSON, deflated
+    sa.Index("savings_models_project", "project"),
     sqlite_autoincrement=True,
 )
 
