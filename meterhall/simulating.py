@@ -97,7 +97,10 @@ async def _main(settings: Settings, bureau) -> int:  # type: ignore[no-untyped-d
         outlets = {}
         for broker in settings.brokers:
             address = urlsplit(broker.url)
-            publisher = Publisher(address.hostname or "127.0.0.1", address.port or 1883, f"simulators-{broker.id}")
+            publisher = Publisher(
+                address.hostname or "127.0.0.1", address.port or 1883, f"simulators-{broker.id}",
+                username=broker.username or None, password=broker.password.reveal() or None,
+            )  # fmt: skip
             outlets[broker.id] = await open_connections.enter_async_context(publisher)
         await run(bureau, outlets=outlets, stop=stop, ready=lambda: print("Simulators are up.", flush=True))
     return OK

@@ -52,18 +52,18 @@ def find_mosquitto():
 class Mosquitto:
     """A private Mosquitto on a free loopback port, with persistence.
 
-    `users` {name: password} closes it to anonymous clients; `tls` (ca, certificate, key files) encrypts it,
-    with `client_certificates` it asks for one.
+    `anonymous` False, or `users` {name: password}, closes it to anonymous clients; `tls` (ca, certificate, key
+    files) encrypts it, with `client_certificates` it asks for one.
     """
 
-    def __init__(self, folder, *, users=None, tls=None, client_certificates=False, lines=()):
+    def __init__(self, folder, *, users=None, tls=None, client_certificates=False, lines=(), anonymous=None):
         self.folder, self.port = Path(folder), free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.url = f"{'mqtts' if tls else 'mqtt'}://127.0.0.1:{self.port}"
         self.process = None
         settings = [
             f"listener {self.port} 127.0.0.1",
-            f"allow_anonymous {'false' if users else 'true'}",
+            f"allow_anonymous {'true' if (not users if anonymous is None else anonymous) else 'false'}",
             "persistence true",
             f"persistence_location {self.folder}/",
             "autosave_interval 1",

@@ -145,7 +145,7 @@ def drop_database(url):
     """Remove the database (bucket) of a URL, where the server can."""
     from storage.influx.address import parse_address
     from storage.influx.client import Client
-    from storage.influx.setup import _client_2
+    from storage.influx.setup import client_2
 
     address = parse_address(url)
     client = Client(address)
@@ -153,7 +153,7 @@ def drop_database(url):
     if version.startswith("1."):
         client.manage(f'DROP DATABASE "{address.database}"')
     elif version.startswith("2."):
-        with _client_2(address) as two:
+        with client_2(address) as two:
             buckets = two.buckets_api()
             buckets.delete_bucket(buckets.find_bucket_by_name(address.database))
     client.close()

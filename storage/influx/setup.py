@@ -105,7 +105,7 @@ def _prepare_1(client: Client, database: str, retention_days: int) -> list[Step]
 
 
 def _prepare_2(address: Address, retention_days: int) -> list[Step]:
-    with _client_2(address) as client:
+    with client_2(address) as client:
         from influxdb_client import BucketRetentionRules
         from influxdb_client.rest import ApiException
 
@@ -171,7 +171,7 @@ def _map(client: Any, address: Address, bucket: Any) -> Step:
 
 
 @contextlib.contextmanager
-def _client_2(address: Address) -> Iterator[Any]:
+def client_2(address: Address) -> Iterator[Any]:
     from influxdb_client import InfluxDBClient
 
     options = {"ssl_ca_cert": address.ca_file} if address.ca_file else {}
