@@ -39,14 +39,15 @@ class Variable(NamedTuple):
     name: str
     within: tuple[str, ...] = ()
     several: bool = False
-    key: str = ""  # the tag; "" the label
+    key: str = ""  # the tag; "": the thing's name
     hidden: bool = False
     where: str = ""
 
 
 def variable(wanted: Variable, language: Language) -> dash.VariableModel:
     """As Grafana has it; asks within a time bound, since a server may look at the last day only."""
-    key = wanted.key or f"label_{language}"
+    spoken = not wanted.key or wanted.key == "carrier"  # has a name in each language
+    key = f"{wanted.key or 'label'}_{language}" if spoken else wanted.key
     scope = SCOPES.get(wanted.name, "meter")
     narrow = [SITE if name == "site" else chosen(name if name != "meter" else "node", name) for name in wanted.within]
     conditions = " AND ".join([equals("scope", scope), *narrow, *filter(None, [wanted.where]), LATELY])
@@ -63,7 +64,7 @@ def variable(wanted: Variable, language: Language) -> dash.VariableModel:
         include_all=wanted.several,
         refresh=dash.VariableRefresh.ON_DASHBOARD_LOAD,
         sort=dash.VariableSort.ALPHABETICAL_ASC,
-        regex="" if wanted.key else NAMED,
+        regex=NAMED if spoken else "",
     )
     if wanted.several:
         out.all_value = None if wanted.hidden else ".*"

@@ -58,17 +58,22 @@ def from_configuration() -> dash.DataTransformerConfig:
     return transformation("configFromData", configRefId="T", mappings=[mapping])
 
 
-def joined(columns: Sequence[str], *, sort: str = "", most: int = 0) -> list[dash.DataTransformerConfig]:
-    """Tables joined by node into columns in this order, the largest of `sort` first, at most so many rows."""
-    hidden = {name: True for name in ("Time", "time", "Time 1", "Time 2", "Time 3", "time 1", "time 2", "time 3")}
+NAME_SIZE = 40  # of a figure on the wall [px]: read from four metres
+TIMES = {"Time": True, "time": True}  # the one from Grafana's server, the other from its page
+
+
+def joined(
+    columns: Sequence[str], *, sort: str = "", most: int = 0, needed: Sequence[str] = ("name",)
+) -> list[dash.DataTransformerConfig]:
+    """Tables joined by node into columns in this order, the largest of `sort` first, at most so many rows.
+
+    needed : columns without which a row is left out
+    """
     steps = [
+        transformation("organize", excludeByName=TIMES, indexByName={}, renameByName={"vehicle": "node"}),
         transformation("joinByField", byField="node", mode="outer"),
-        transformation(
-            "organize",
-            excludeByName=hidden,
-            indexByName={name: i for i, name in enumerate(columns)},
-            renameByName={},
-        ),
+        ordered(columns),
+        transformation("filterByValue", type="exclude", match="any", filters=[_nothing(name) for name in needed]),
     ]
     if sort:
         steps.append(transformation("sortBy", fields={}, sort=[{"field": sort, "desc": True}]))
@@ -77,11 +82,21 @@ def joined(columns: Sequence[str], *, sort: str = "", most: int = 0) -> list[das
     return steps
 
 
+def ordered(columns: Sequence[str]) -> dash.DataTransformerConfig:
+    """One table's columns in this order, without the time."""
+    index = {name: i for i, name in enumerate(columns)}
+    return transformation("organize", excludeByName=TIMES, indexByName=index, renameByName={})
+
+
 def by_name(value: str) -> list[dash.DataTransformerConfig]:
-    """Series by node, joined with the names of nodes: one series a name."""
+    """Series by node in one table, joined with the names of nodes (query N): one series a name."""
+    names = transformation("organize", excludeByName=TIMES, indexByName={}, renameByName={})
+    names.filter_val = dash.MatcherConfig("byRefId", "N")
     return [
+        names,
+        transformation("organize", excludeByName={}, indexByName={}, renameByName={"vehicle": "node"}),
         transformation("joinByField", byField="node", mode="outerTabular"),
-        transformation("filterFieldsByName", include={"pattern": f"^({value}|name|[Tt]ime|[Tt]ime 1)$"}),
+        transformation("organize", excludeByName={"node": True}, indexByName={}, renameByName={}),
         transformation("filterByValue", type="exclude", match="any", filters=[_nothing("name"), _nothing(value)]),
         transformation("partitionByValues", fields=["name"], keepFields=False, naming={"asLabels": True}),
     ]
@@ -119,6 +134,8 @@ class Panel:
 
     def but(self, name: str, **properties: Any) -> Panel:
         """What is different for one field."""
+        if self.panel.type_val == "table" and name != "node":
+            properties.setdefault("noValue", "–")  # of a cell; the panel's own text is for no data at all
         self.overrides.append(override(name, **properties))
         return self
 
@@ -128,6 +145,13 @@ class Panel:
         if field:
             return self.but(field, links=[link])
         self.defaults.links = [link]
+        return self
+
+    def named(self, name: str) -> Panel:
+        """A name, written as large as a wall needs, beside the figure."""
+        self.defaults.display_name = name
+        self.panel.options.text_mode = common.BigValueTextMode.VALUE_AND_NAME  # type: ignore[union-attr]
+        self.panel.options.text = common.VizTextDisplayOptions(title_size=NAME_SIZE)  # type: ignore[union-attr]
         return self
 
     def build(self) -> dash.Panel:
@@ -149,7 +173,7 @@ def figure(
     several: bool = False,
     by_state: bool = False,
 ) -> Panel:
-    """One large figure, with its course behind it if wanted. `several`: one of each row, with its name."""
+    """One large figure, with its course behind it if wanted. `several`: one of each column, with its name."""
     out = Panel("stat", title, about, none, unit, size)
     out.defaults.color = dash.FieldColor(dash.FieldColorModeId.THRESHOLDS) if by_state else fixed(colour)
     out.defaults.custom = None

@@ -14,12 +14,22 @@ from api.states import DeviceFigure, VehicleState, dated_value, silent_after_us
 from devices.settings import Thresholds
 from metering.clock import DAY_US, QUARTER_US, from_us
 from metering.health import LineHealth, SpoolHealth
-from metering.quantity import CONSUMPTION
+from metering.quantity import CONSUMPTION, Carrier
 from metering.site import Building, Fact, Installation, Meter, Name, Site, Vehicle
 from storage.influx.line_protocol import printable
 from storage.ledger.ledger import Event
 from storage.notes import Note
 
+LANGUAGES = ("en", "zh")
+CARRIERS = {
+    Carrier.ELECTRICITY: Name("Electricity", "电"),
+    Carrier.WATER: Name("Water", "水"),
+    Carrier.GAS: Name("Gas", "燃气"),
+    Carrier.HEAT: Name("Heat", "热"),
+    Carrier.COOLING: Name("Cooling", "冷"),
+    Carrier.CLIMATE: Name("Climate", "气象"),
+    Carrier.VEHICLE: Name("Vehicles", "车辆"),
+}
 NONE = "-"  # of a tag that means nothing here: no tag may be empty
 STATES = {
     "ok": 0,
@@ -45,8 +55,14 @@ def _label(name: str, thing_id: str) -> str:
     return f"{printable(name)} [{printable(thing_id)}]"
 
 
+def _carrier_tags(carrier: Carrier | None) -> dict[str, str]:
+    if carrier is None:
+        return {f"carrier_{language}": NONE for language in LANGUAGES}
+    return {f"carrier_{each}": _label(CARRIERS[carrier].in_language(each), carrier) for each in LANGUAGES}
+
+
 def _names(name: Name, prefix: str = "name") -> dict[str, str]:
-    return {f"{prefix}_{language}": name.in_language(language) for language in ("en", "zh")}
+    return {f"{prefix}_{language}": name.in_language(language) for language in LANGUAGES}
 
 
 def counter_of(meter: Meter) -> str:
@@ -67,7 +83,8 @@ def _node(
         "building": getattr(thing, "building", "") or NONE,
         "carrier": str(getattr(thing, "carrier", NONE)),
         "counter": counter_of(thing) if isinstance(thing, Meter) else NONE,
-        **{f"label_{language}": _label(thing.name.in_language(language), thing.id) for language in ("en", "zh")},
+        **{f"label_{language}": _label(thing.name.in_language(language), thing.id) for language in LANGUAGES},
+        **_carrier_tags(getattr(thing, "carrier", None)),
         **tags,
     }
     return Note("node", tuple(named.items()), at, {**_names(thing.name), **fields})
@@ -149,7 +166,7 @@ def dated_facts(installation: Installation) -> Iterator[Note]:
                 title = SWAP if fact.kind == "swap" else FACT
                 kind = "swap" if fact.kind == "swap" else "fact"
                 text = Name(
-                    *(": ".join(filter(None, (device.name.in_language(each), _said(fact)))) for each in ("en", "zh"))
+                    *(": ".join(filter(None, (device.name.in_language(each), _said(fact)))) for each in LANGUAGES)
                 )
                 yield _event(kind, device.site, device.id, fact.valid_from, title, text)
 

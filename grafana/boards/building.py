@@ -196,7 +196,7 @@ def _compared(language: Language) -> Panel:
     to = link_to("building", language, building="${__data.fields.node}")
     return (
         panel.ask(used, names)
-        .then(steps[0], share, *steps[1:], sort)
+        .then(*steps[:2], share, *steps[2:], sort)
         .but(
             "name",
             displayName=say("Building", "建筑"),

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as dash
 
 from grafana.frame import Language, Variable, speaker
 from grafana.frame import board as frame
-from grafana.panels import CORE, Panel, chart, figure, from_configuration, joined, listing, states
+from grafana.panels import CORE, Panel, chart, figure, from_configuration, listing, ordered, states
 from grafana.query import IN_RANGE, LIVE, InfluxQuery, select, threshold
 from grafana.tokens import ACCENT, CARRIER, STATE
 from metering.site import Name
@@ -217,13 +217,14 @@ def _lines(language: Language) -> Panel:
             unit="none",
         )
         .ask(query)
-        .then(joined(["line", "state", "ok", "units", "address", "note"])[1])
+        .then(ordered(["line", "state", "ok", "units", "address", "note"]))
         .but("line", displayName=say("Line", "通道"))
         .but(
             "state",
             displayName=say("State", "状态"),
             mappings=states(language),
             custom__cellOptions={"type": "color-text"},
+            custom__align="left",
             custom__width=110,
         )
         .but("ok", displayName=say("Answer", "正常"), custom__width=80)

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as dash
 from grafana.boards.building import days
 from grafana.frame import Language, Variable, link_to, speaker
 from grafana.frame import board as frame
-from grafana.panels import Panel, chart, figure, from_configuration, joined, listing, states, strip
+from grafana.panels import Panel, chart, figure, from_configuration, joined, listing, ordered, states, strip
 from grafana.query import (
     COUNTERS,
     ENDED,
@@ -210,6 +210,7 @@ def _worst(language: Language) -> Panel:
             mappings=states(language),
             unit="none",
             custom__cellOptions={"type": "color-text"},
+            custom__align="left",
         )
         .but("seen", displayName=say("Last heard", "最近数据"), unit="dateTimeFromNow")
         .but("missing", displayName=say("Missing", "缺数率"), decimals=1)
@@ -225,7 +226,7 @@ def _needs(language: Language) -> Panel:
         select(columns, "event", equals("kind", "need"), SITE_OR_NONE, LIVE, "time > now() - 400d"),
         table=True,
     )
-    organised = joined(["state", "what", "since"])[1]
+    organised = ordered(["state", "what", "since"])
     return (
         listing(
             say("Needs somebody now", "当前待处理"),
@@ -241,6 +242,7 @@ def _needs(language: Language) -> Panel:
             displayName=" ",
             mappings=states(language),
             custom__cellOptions={"type": "color-text"},
+            custom__align="left",
             custom__width=110,
         )
         .but("what", displayName=say("What", "事项"))

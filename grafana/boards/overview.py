@@ -110,6 +110,15 @@ def board(language: Language) -> dash.Dashboard:
         .link(say("The list", "清单"), link_to("meter", language))
     )
     needed.defaults.mappings = mapped({0: (say("● nothing", "● 无"), STATE["ok"])})  # type: ignore[assignment]
+    for panel, name in (
+        (electricity, say("Electricity", "用电")),
+        (change, say("Against a week ago", "较上周同期")),
+        (load, say("Load now", "当前负荷")),
+        (water, say("Water", "用水")),
+        (heat, say("Heat", "用热")),
+        (needed, say("Needs somebody", "待处理")),
+    ):
+        panel.named(name)
     return frame(
         "overview",
         Name("Overview", "总览"),

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as dash
 from grafana.boards.building import days
 from grafana.frame import Language, Variable, link_to, speaker
 from grafana.frame import board as frame
-from grafana.panels import Json, Panel, chart, figure, from_configuration, joined, listing, mapped, places
+from grafana.panels import Json, Panel, by_name, chart, figure, from_configuration, joined, listing, mapped, places
 from grafana.query import IN_RANGE, LATELY, LIVE, SITE, InfluxQuery, chosen, equals, named, select, threshold
 from grafana.tokens import CARRIER, INK, QUIET, STATE
 from metering.site import Name
@@ -52,7 +52,7 @@ def board(language: Language) -> dash.Dashboard:
         language,
         Name("Kilometres by day", "逐日行驶里程"),
         Name("No kilometres in this range", "该时段无里程"),
-        "lengthkm",
+        "suffix: km",
         CARRIER["vehicle"],
         ("interval_day", equals("scope", "meter"), SITE, equals("name", "odometer"), LIVE),
         (12, 8),
@@ -90,37 +90,44 @@ def board(language: Language) -> dash.Dashboard:
                     LAST_WEEK,
                     by='time($__interval), "vehicle" fill(none)',
                 ),
-                alias="$tag_vehicle",
+                table=True,
             ),
+            named("vehicle", {"name": f"name_{language}"}, chosen("node", "vehicle")),
             threshold("charge"),
             least="1h",
         )
-        .then(from_configuration())
+        .then(from_configuration(), *by_name("charge"))
     )
-    where = places(
-        say("Where they are", "车辆位置"),
-        say(
-            "Newest position of the vehicles that keep one; no map is fetched from outside.",
-            "保留位置的车辆最新位置；不向外部请求底图。",
-        ),
-        say(
-            "No vehicle keeps its position (position = true in site.toml)",
-            "没有车辆保留位置（site.toml 中 position = true）",
-        ),
-        (12, 10),
-        CARRIER["vehicle"],
-    ).ask(
-        InfluxQuery(
-            select(
-                'last("latitude") AS "latitude", last("longitude") AS "longitude"',
-                "vehicle_raw",
-                SITE,
-                IN_RANGE,
-                LAST_WEEK,
-                by='"vehicle"',
+    charge.defaults.display_name = "${__field.labels.name}"
+    where = (
+        places(
+            say("Where they are", "车辆位置"),
+            say(
+                "Newest position of the vehicles that keep one; no map is fetched from outside.",
+                "保留位置的车辆最新位置；不向外部请求底图。",
             ),
-            table=True,
+            say(
+                "No vehicle keeps its position (position = true in site.toml)",
+                "没有车辆保留位置（site.toml 中 position = true）",
+            ),
+            (12, 10),
+            CARRIER["vehicle"],
         )
+        .ask(
+            InfluxQuery(
+                select(
+                    'last("latitude") AS "latitude", last("longitude") AS "longitude"',
+                    "vehicle_raw",
+                    SITE,
+                    IN_RANGE,
+                    LAST_WEEK,
+                    by='"vehicle"',
+                ),
+                table=True,
+            ),
+            named("vehicle", {"name": f"name_{language}"}),
+        )
+        .then(*joined(["name", "latitude", "longitude", "node"], needed=("name", "latitude")))
     )
     return frame(
         "vehicles",
@@ -183,6 +190,7 @@ def _list(language: Language) -> Panel:
             displayName=say("Now", "当前"),
             mappings=activities(language),
             custom__cellOptions={"type": "color-text"},
+            custom__align="left",
         )
         .but(
             "charge",
@@ -195,7 +203,7 @@ def _list(language: Language) -> Panel:
             color={"mode": "fixed", "fixedColor": CARRIER["electricity"]},
         )
         .but("fuel", displayName=say("Fuel", "油量"), unit="percent", decimals=0)
-        .but("driven", displayName=say("Driven", "行驶"), unit="lengthkm", decimals=0)
-        .but("odometer", displayName=say("Odometer", "总里程"), unit="lengthkm", decimals=0)
+        .but("driven", displayName=say("Driven", "行驶"), unit="suffix: km", decimals=0)
+        .but("odometer", displayName=say("Odometer", "总里程"), unit="suffix: km", decimals=0)
         .but("seen", displayName=say("Last heard", "最近数据"), unit="dateTimeFromNow")
     )
