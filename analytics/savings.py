@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics.baseline import band
-from analytics.baseline.expected import predict
+from analytics.baseline.expected import Expected, predict
 from analytics.baseline.model import BaselineModel
 from analytics.workdays import Workdays
 from metering.clock import DAY_US, HOUR_US
@@ -90,6 +90,7 @@ def avoided_energy(
     adjustments: Sequence[Adjustment] = (),
     price_per_unit: float | None = None,
     co2_kg_per_unit: float | None = None,
+    warm_up: int = 0,
     seed: int = 1,
 ) -> Savings:
     """What a retrofit avoided, over a reporting period.
@@ -99,6 +100,7 @@ def avoided_energy(
     model : a baseline fitted for `savings`; time : (n,) starts of the reporting intervals, also those not observed
     observed : (n,), NaN is a gap: left out on both sides [unit]; temperature : (n,) [degC]
     price_per_unit, co2_kg_per_unit : valid in that period; without them money and CO2 are None
+    warm_up : so many of the first intervals lie before the period: their temperature is felt, nothing else counts
 
     Raises
     ------
@@ -108,12 +110,14 @@ def avoided_energy(
     value = np.asarray(observed, np.float64)
     if len(value) != len(time):
         raise ValueError(f"{len(time)} times, {len(value)} values: give one value for each time")
+    value = value[warm_up:]
     findings = _findings(model)
     if not model.usable or not len(value) or not np.isfinite(value).any():
         findings.append(Finding("savings.refused", "disqualifies", "no baseline, or not one observed interval"))
         nan = float("nan")
         return Savings(0, 0, nan, nan, nan, nan, nan, nan, 0.0, nan, None, None, "refused", tuple(findings), model.unit)
-    expected = predict(model, time, temperature, calendar=calendar)
+    found = predict(model, time, temperature, calendar=calendar)
+    expected = beyond(found, warm_up)
     known = np.isfinite(value)
     first, last = int(expected.start.min()), int(expected.start.max())
     each = float(np.median(np.diff(np.unique(expected.start)))) if len(value) > 1 else float(HOUR_US)
@@ -138,6 +142,12 @@ def avoided_energy(
         None if co2_kg_per_unit is None else avoided * co2_kg_per_unit,
         "significant" if significant else "not significant", tuple(findings), model.unit,
     )  # fmt: skip
+
+
+def beyond(e: Expected, count: int) -> Expected:
+    """What is expected after the first `count` intervals."""
+    k = slice(count, None)
+    return Expected(e.start[k], e.amount[k], e.low[k], e.high[k], e.scale[k], e.measured[k])
 
 
 def _share(a: Adjustment, start: int, end: int) -> float:

@@ -29,6 +29,7 @@ from api.routes import (
     places,
     quarantine,
     reload,
+    savings,
     series,
 )
 from api.services import Services
@@ -46,6 +47,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     baselines.router,
     anomalies.router,
+    savings.router,
     collector.router,
     quarantine.router,
     ingest.router,

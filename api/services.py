@@ -15,12 +15,13 @@ from analytics.daykinds import SiteCalendar
 from api.known import KnownMeasures
 from api.live import LiveFeed
 from metering.clock import now_us
-from metering.explain import ExplainedError
+from metering.explain import ExplainedError, Finding
 from metering.health import CollectorStatus
 from metering.reading import Measure, Point
 from metering.site import Installation, Name
 from storage.ledger.baselines import BaselineRow
 from storage.ledger.incidents import FeedbackRow, IncidentRow
+from storage.ledger.savings import AdjustmentRow, ModelRow, ProjectRow
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -219,6 +220,63 @@ class Tried(Protocol):
     def missed(self) -> Sequence[IncidentRow]: ...
 
 
+class SavingReport(Protocol):
+    """A project's saving as it stands now; see `meterhall.savings.Report`."""
+
+    @property
+    def project(self) -> ProjectRow: ...
+    @property
+    def model(self) -> ModelRow: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def savings(self) -> Mapping[str, Any] | None: ...
+    @property
+    def months(self) -> Mapping[str, list[Any]]: ...
+    @property
+    def days(self) -> Mapping[str, list[Any]]: ...
+    @property
+    def adjustments(self) -> Sequence[AdjustmentRow]: ...
+    @property
+    def in_force(self) -> Sequence[AdjustmentRow]: ...
+    @property
+    def findings(self) -> Sequence[Finding]: ...
+    @property
+    def weather(self) -> Weather: ...
+    @property
+    def provisional_years(self) -> Sequence[int]: ...
+
+
+class Savings(Protocol):
+    """Projects of measurement and verification."""
+
+    def projects(self) -> Sequence[ProjectRow]:
+        """The projects as they stand now."""
+        ...
+
+    def adjustments(self, project: str) -> Sequence[AdjustmentRow]:
+        """Every adjustment of a project, oldest first."""
+        ...
+
+    def report(self, project: str) -> SavingReport | None:
+        """A project's saving; its baseline is fitted first if there is none. None if there is no such project."""
+        ...
+
+    def propose(self, row: ProjectRow) -> ProjectRow:
+        """Add a project, or mend one; ExplainedError if it cannot be one."""
+        ...
+
+    def adjust(self, row: AdjustmentRow) -> AdjustmentRow:
+        """Add a non-routine adjustment; ExplainedError if it corrects one that is not in force."""
+        ...
+
+    def fit(self, project: str) -> ModelRow | None:
+        """Fit a project's baseline anew. None if there is no such project."""
+        ...
+
+
 class BackupState(Protocol):
     """A backup that is being made or was made, in a folder of its own inside the data folder."""
 
@@ -310,6 +368,7 @@ class Services:
     simulated : the data is simulated or replayed, and every page says so
     reload : takes the configuration as it is on disk now; returns what is different. None where that is not possible
     insights : baselines and incidents; None where nothing is fitted
+    savings : projects of measurement and verification; None where nothing is worked out
     backups : makes backups; None where nothing can be backed up
     calendar_of : the calendar of a site, by its id; Monday to Friday, provisional, where nobody gives one
     """
@@ -331,6 +390,7 @@ class Services:
     backups: Backups | None = None
     reload: Callable[[], Sequence[str]] | None = None
     insights: Insights | None = None
+    savings: Savings | None = None
     limits: Limits = field(default_factory=Limits)
     version: str = "0.1.0"
     known: KnownMeasures = field(default_factory=KnownMeasures, repr=False, compare=False)

@@ -27,6 +27,7 @@ from meterhall.insights import Insights
 from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
+from meterhall.savings import Savings
 from meterhall.telling import Telling
 from meterhall.workcalendar import site_calendars
 from metering.clock import now_us
@@ -120,6 +121,7 @@ class Collecting:
 
         self.jobs = Jobs(node, self.collector, calendar_of)
         self.insights = Insights(installation, node.store, node.ledger, calendar_of)
+        self.savings = Savings(installation, node.store, node.ledger, own.__getitem__)
         simulated = self._always_simulated or is_simulated(node.settings)
         self.services = Services(
             installation=installation,
@@ -135,6 +137,7 @@ class Collecting:
             calendar_of=own.__getitem__,
             backups=self.backups,
             insights=self.insights,
+            savings=self.savings,
             reload=self.reload_from_outside,
         )
 
@@ -149,6 +152,7 @@ class Collecting:
         self._task.add_done_callback(self._note_end)
         self.jobs.start()
         self.insights.start()
+        self.savings.start()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if self._switching or self.ended.done():
@@ -167,7 +171,8 @@ class Collecting:
         """Everything received is durable, and acknowledged, when this returns."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.gather(asyncio.to_thread(self.jobs.stop), asyncio.to_thread(self.insights.stop))
+        stops = (self.jobs.stop, self.insights.stop, self.savings.stop)
+        await asyncio.gather(*(asyncio.to_thread(stop) for stop in stops))
 
     def reload_from_outside(self) -> list[str]:
         """`reload`, called from any thread but the loop's."""

@@ -19,6 +19,7 @@ import numpy as np
 from analytics.anomaly.detection import look_back
 from analytics.anomaly.learning import learn_held_out
 from analytics.workdays import Workdays
+from meterhall.savingswork import fit_savings, sum_savings
 
 MEMORY_BYTES = 1 << 30
 
@@ -73,6 +74,9 @@ def fit(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+TASKS = {"learn": fit, "fit_savings": fit_savings, "sum_savings": sum_savings}
+
+
 def main() -> None:
     """Answer jobs until the pipe is closed."""
     with contextlib.suppress(OSError):
@@ -83,7 +87,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     while (job := unpack(jobs)) is not None:
         try:
-            answer = fit(job)
+            answer = TASKS[job.get("task", "learn")](job)
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(pack(answer))

@@ -14,6 +14,9 @@ CHANGING = {
     ("POST", "/api/v1/reload"): "admin",
     ("POST", "/api/v1/anomalies/watch"): "admin",
     ("POST", "/api/v1/anomalies/{number}/feedback"): "admin",
+    ("POST", "/api/v1/savings"): "admin",
+    ("POST", "/api/v1/savings/{project}/adjustments"): "admin",
+    ("POST", "/api/v1/savings/{project}/fit"): "admin",
 }
 PUBLIC = {"/health/live"}
 
