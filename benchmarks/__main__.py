@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import asked, ingest, storing
+from benchmarks import asked, bench_dashboards, ingest, storing
 from benchmarks.figures import Figure, machine, table
 
 PARTS = {
@@ -25,8 +25,9 @@ PARTS = {
     "size": storing.sizes,
     "store": storing.answers,
     "city": asked.city,
+    "dashboards": bench_dashboards.boards,
 }
-LONG = {"city"}  # in full, or when named
+LONG = {"city", "dashboards"}  # in full, or when named
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ from grafana.query import (
 from grafana.tokens import ACCENT, INK, STATE
 from metering.site import Name
 
+LAST_MONTH = "time >= ${__to}ms - 31d"  # of a list that is about now
 SITE_OR_NONE = f"({SITE} OR {equals('site', '-')})"  # of a line or a broker
 MISSING = '100 - 100 * mean("coverage") AS "missing"'
 
@@ -177,6 +178,7 @@ def _worst(language: Language) -> Panel:
             COUNTERS,
             '"carrier" =~ /^${carrier:regex}$/',
             IN_RANGE,
+            LAST_MONTH,
             ENDED,
             by='"node"',
         ),
@@ -193,8 +195,8 @@ def _worst(language: Language) -> Panel:
         listing(
             say("Meters, the most incomplete first", "计量表（缺数最多者在前）"),
             say(
-                "At most a hundred. A click on a name shows that meter above.",
-                "最多列出 100 块，点击名称在上方查看该表。",
+                "The last month of the range; at most a hundred. A click on a name shows that meter above.",
+                "所选时段最后一个月；最多列出 100 块，点击名称在上方查看该表。",
             ),
             say("No meter here", "此处无计量表"),
             (24, 12),
