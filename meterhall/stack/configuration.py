@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,8 @@ def write_configuration(folder: Path, *, demo: bool) -> list[str]:
     for name in written:
         (folder / name).write_text(wanted[name], encoding="utf-8")
         (folder / name).chmod(0o644)
+        if os.geteuid() == 0:
+            os.chown(folder / name, folder.stat().st_uid, folder.stat().st_gid)  # of whoever will edit it
     return [f"Configuration: wrote {', '.join(sorted(written))}"] if written else []
 
 

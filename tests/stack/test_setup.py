@@ -136,6 +136,7 @@ def test_a_configuration_that_is_there_is_kept(tmp_path, monkeypatch):
     assert [site.id for site in load_settings(tmp_path).installation.sites] == ["s"]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_mosquitto_takes_the_passwords_and_the_rights_as_they_are_written(vault, tmp_path, start_mosquitto):
     from pathlib import Path
