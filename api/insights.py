@@ -184,6 +184,7 @@ def evidence_of(services: Services, row: IncidentRow) -> Evidence:
     start = np.arange(period.start, period.end, HOUR_US)
     if row.node in services.installation.by_id:
         observed, _ = _placed(amounts_by(services, "meter", row.node, row.name, *period, "hour"), start)
+        observed[start + HOUR_US > services.now()] = np.nan  # an hour that still runs is no fall
     else:
         observed = np.full(len(start), np.nan)
     nothing = np.full(len(start), np.nan)

@@ -156,7 +156,8 @@ def why(view: View, row: IncidentRow) -> list[str]:
     if row.family == "use" and evidence.get("usual"):
         out.append(
             words(
-                "because.usual", usual=typeset(float(evidence["usual"]), row.unit),
+                "because.usual_night" if row.kind == "night_load" else "because.usual",
+                usual=typeset(float(evidence["usual"]), row.unit),
                 rate=typeset(abs(row.rate), row.unit), more=words("js.more" if row.rate >= 0 else "js.less"),
             )
         )  # fmt: skip
