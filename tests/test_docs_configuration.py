@@ -30,3 +30,19 @@ def test_a_piece_of_meterhall_toml_is_valid(block, tmp_path):
         assert parse_address(re.sub(r"&?token_file=[^&]+", "", settings.store_url), {}).database == "meterhall"
     if settings.ledger_url:
         assert parse_url(settings.ledger_url).database
+
+
+def test_the_capacity_tables_follow_from_the_figures():
+    from benchmarks.capacity import FIGURES, SCALING, read_figures, with_tables
+
+    text = SCALING.read_text("utf-8")
+    assert with_tables(text, read_figures(FIGURES.read_text("utf-8"))) == text, "python -m benchmarks.capacity"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(36_336.4, "36,000"), (0.00137, "0.0014"), (7.45, "7.5"), (45.2, "45"), (0.0995, "0.10")]
+)
+def test_figures_have_two_digits(value, words):
+    from benchmarks.capacity import short
+
+    assert short(value) == words
