@@ -9,31 +9,10 @@ import pytest
 from grafana.asking import choose, interval, questions
 from grafana.build import FOLDER
 from metering.clock import DAY_US
-from storage.influx.client import Client
-from tests.grafana.town import town
-from tests.influx import InfluxDB1, drop_database, named_server
 
 pytestmark = pytest.mark.slow
-DAYS = 16
 RANGE_DAYS = {"overview": 0.5, "collector": 0.25, "vehicles": 7}  # the others: 14
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((FOLDER / "en").glob("*.json"))}
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """The compound, filled; a client of its database."""
-    folder = tmp_path_factory.mktemp("boards")
-    named = named_server()
-    server = None if named else InfluxDB1(folder / "server").start()
-    root = named[0] if named else f"influxdb://127.0.0.1:{server.port}"
-    with town(folder / "config", root, days=DAYS) as (node, url):
-        client = Client(node.store.address)
-        yield node, client
-        client.close()
-    if server:
-        server.stop()
-    else:
-        drop_database(url)
 
 
 def rows_of(client, query):
