@@ -76,7 +76,9 @@ class Savings:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         row = {name: getattr(self, name) for name in self.__slots__}
-        row["findings"] = [{"code": f.code, "severity": f.severity, "message": f.message} for f in self.findings]
+        row["findings"] = [
+            {"code": f.code, "severity": f.severity, "message": f.message, "data": dict(f.data)} for f in self.findings
+        ]
         return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
 
 

@@ -268,7 +268,7 @@ class Savings:
             }
             answer = work("sum", job)
             known = {(each.code, each.message) for each in findings}
-            told = [Finding(f["code"], f["severity"], f["message"]) for f in answer["savings"]["findings"]]
+            told = [Finding(**each) for each in answer["savings"]["findings"]]
             findings += [each for each in told if (each.code, each.message) not in known]
             if answer["savings"]["verdict"] == "refused":
                 answer = {"savings": None, "months": {}, "days": {}}

@@ -20,6 +20,7 @@ from api.figures import (
 from api.page import marks
 from api.page.attention import needs_of
 from api.page.numbers import count, typeset
+from api.page.savings import projects_at
 from api.page.times import local
 from api.page.today import buildings, change_of, signed, unknown
 from api.page.usual import quality_card
@@ -66,6 +67,7 @@ def building(view: View, thing: Building, wanted: str = "") -> dict[str, Any]:
         **base,
         "state": "full",
         "fit": fit,
+        "projects": projects_at(view, thing),
         "expected": bool(fit and fit["rows"]),
         "sentence": sentence(view, thing, carrier, period),
         "carrier": carrier,

@@ -61,10 +61,11 @@ class Files(StaticFiles):
 
 def mount_page(app: FastAPI) -> None:
     """Add the page to the app: `create_app(services, mounts=[mount_page])`."""
-    from api.page import insights  # it renders by this module
+    from api.page import insights, projects  # they render by this module
 
     app.include_router(router)
     app.include_router(insights.router)
+    app.include_router(projects.router)
     app.mount("/static", Files(directory=HERE / "static"), name="static")
 
 

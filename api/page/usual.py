@@ -13,6 +13,7 @@ from api.page.times import day_said, local
 from api.page.view import View
 from api.periods import Period
 from metering.explain import Finding
+from storage.ledger.baselines import BaselineRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +61,12 @@ def quality_card(view: View, scope: Scope, node: str, name: str) -> dict[str, An
     if row is None:
         waiting = view.services.insights.waiting
         return {"state": "unknown", "text": words("fit.waiting" if waiting else "fit.none"), "rows": [], "findings": []}
+    return card_of(view, row)
+
+
+def card_of(view: View, row: BaselineRow) -> dict[str, Any]:
+    """How well a baseline fits."""
+    words = view.words
     findings = [(finding.severity, finding_said(view, finding)) for finding in row.findings]
     quality = row.quality
     if row.kind == "none" or quality["guideline14"] == "none":
@@ -113,7 +120,7 @@ def finding_said(view: View, finding: Finding) -> str:
 
 
 def _of(view: View, name: str, value: Any) -> str:
-    if name in ("coverage", "share", "cvrmse") and isinstance(value, int | float):
+    if name in ("coverage", "share", "cvrmse", "uncertainty_68") and isinstance(value, int | float):
         return view.percent(value)
     if name == "nmbe":
         return signed_percent(view, value)

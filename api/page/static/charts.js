@@ -133,7 +133,7 @@ class Chart {
     }
     if (expected) {
       rows.push([mark(kind === "bars" ? "key-box" : "key-line", kind === "bars" ? BOX : LINE), labels.value || say("value")]);
-      rows.push([mark("key-line key-expected", "M1 6h6M10 6h6M19 6h4"), say("expected")], [mark("key-box key-band", BOX), say("band")]);
+      rows.push([mark("key-line key-expected", "M1 6h6M10 6h6M19 6h4"), labels.expected || say("expected")], [mark("key-box key-band", BOX), say("band")]);
     }
     if (estimated) rows.push([mark("key-line", HATCH), say("estimated")]);
     if (low) rows.push([mark("key-line", LINE), say("mean")], [mark("key-box key-pale", BOX), `${say("low")} – ${say("high")}`]);
@@ -161,7 +161,7 @@ class Chart {
       out.push([say("difference"), (change < 0 ? "−" : "+") + percent(change, language)]);
     }
     if (expected) {
-      out.push([say("expected"), expected[i] === null ? "–" : said(expected[i], unit)]);
+      out.push([labels.expected || say("expected"), expected[i] === null ? "–" : said(expected[i], unit)]);
       if (expected[i] !== null) out.push([say("band"), `${said(this.data.expected_low[i], unit)} – ${said(this.data.expected_high[i], unit)}`]);
       if (known && expected[i]) out.push([say("difference"), (value[i] < expected[i] ? "−" : "+") + percent((value[i] - expected[i]) / expected[i], language)]);
     }
@@ -260,7 +260,7 @@ class Chart {
     if (!data || data.empty) return this.table.replaceChildren(say("empty"));
     const head = element("tr", {}, element("th", { textContent: say("time"), scope: "col" }), element("th", { textContent: (data.labels && data.labels.value) || say("value"), className: "num", scope: "col" }));
     const body = element("tbody");
-    if (this.kind !== "heat" && data.expected) head.append(element("th", { textContent: say("expected"), className: "num", scope: "col" }));
+    if (this.kind !== "heat" && data.expected) head.append(element("th", { textContent: this.data.labels.expected || say("expected"), className: "num", scope: "col" }));
     if (this.kind !== "heat" && data.before) head.append(element("th", { textContent: data.labels.before, className: "num", scope: "col" }));
     const total = this.kind === "heat" ? data.value.length : data.x.length;
     for (let i = total - 1; i >= Math.max(0, total - ROWS_AT_MOST); i--) {
