@@ -11,10 +11,11 @@ Json = Mapping[str, Any]
 SOURCE = {"type": "influxdb", "uid": "${datasource}"}
 MEASUREMENTS = {
     "interval_15min", "interval_day", "profile_day", "vehicle_raw", "node", "event", "threshold", "collector",
-    "collector_source", "collector_line",
+    "collector_source", "collector_line", "expected_hour", "incident",
 }  # fmt: skip
 RAW = {"raw", "vehicle_raw"}
-DENSE = {"interval_15min", "collector", "collector_source", "collector_line"}  # a row every 15 minutes or more often
+# a row an hour or more often
+DENSE = {"interval_15min", "expected_hour", "collector", "collector_source", "collector_line"}
 FUNCTIONS = {
     "sum", "mean", "count", "min", "max", "last", "first", "spread", "percentile", "non_negative_derivative", "time",
     "fill", "now",

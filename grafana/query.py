@@ -18,6 +18,7 @@ LIVE = '"void" = 0'
 IN_RANGE = "$timeFilter"
 LATELY = "time > now() - 8d"  # names, states and thresholds are written anew each day
 ENDED = "time <= now() - 24h"  # days that are over: of a running one the rest is missing
+SETTLED = "time <= now() - 20m"  # quarter hours that are over: of a running one a part is known
 SITE = '"site" =~ /^${site:regex}$/'
 COUNTERS = f'"name" =~ /^({"|".join(sorted({name for names in CONSUMPTION.values() for name in names}))})$/'
 

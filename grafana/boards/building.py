@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as dash
 from grafana.frame import Language, Variable, link_to, speaker
 from grafana.frame import board as frame
 from grafana.panels import CORE, Panel, chart, figure, joined, listing, transformation
-from grafana.query import COUNTERS, IN_RANGE, InfluxQuery, chosen, equals, named, rows_of, select
+from grafana.query import COUNTERS, IN_RANGE, SETTLED, InfluxQuery, chosen, equals, named, rows_of, select
 from grafana.tokens import CARRIER
 from metering.site import Name
 
@@ -68,7 +68,10 @@ def board(language: Language) -> dash.Dashboard:
     quarter, *where = rows_of("building", node="building", day=False)
     load = chart(
         say("Load", "负荷曲线"),
-        say("Mean power in each step. A break means that nothing is known.", "各时段平均功率，断线表示无数据。")
+        say(
+            "Mean power in each step. A break means that nothing is known. Dashed: what the baseline expects.",
+            "各时段平均功率，断线表示无数据；虚线为基线预期。",
+        )
         + f" {CORE[language]}",
         say("No load in this range", "该时段无负荷数据"),
         "kwatt",
@@ -83,11 +86,28 @@ def board(language: Language) -> dash.Dashboard:
                 '"carrier" =~ /^(electricity|heat|cooling)$/',
                 equals("unit", "kWh"),
                 IN_RANGE,
+                SETTLED,
                 by='time($__interval), "carrier" fill(null)',
             ),
             alias="$tag_carrier",
         ),
+        InfluxQuery(
+            select(
+                'mean("value") AS "kW"',
+                "expected_hour",
+                *rows_of("building", carrier="electricity", node="building")[1:],
+                IN_RANGE,
+                by="time($__interval) fill(none)",
+            ),
+            alias="expected",
+        ),
         least="15m",
+    )
+    load.but(
+        "expected",
+        displayName=say("Electricity, expected", "电（预期）"),
+        color={"mode": "fixed", "fixedColor": CARRIER["expected"]},
+        custom__lineStyle={"fill": "dash", "dash": [8, 6]},
     )
     for carrier in ("electricity", "heat", "cooling"):
         load.but(

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as dash
 from grafana.frame import Language, Variable, link_to, speaker
 from grafana.frame import board as frame
 from grafana.panels import CORE, figure, mapped
-from grafana.query import IN_RANGE, LIVE, InfluxQuery, around, rows_of, select
+from grafana.query import IN_RANGE, LIVE, SETTLED, InfluxQuery, around, rows_of, select
 from grafana.tokens import CARRIER, INK, STATE
 from metering.site import Name
 
@@ -36,8 +36,8 @@ def board(language: Language) -> dash.Dashboard:
         )
     )
     now, before = (
-        select('"value" AS "now"', quarter, *use, IN_RANGE),
-        select('"value" AS "before"', quarter, *use, since),
+        select('"value" AS "now"', quarter, *use, IN_RANGE, SETTLED),
+        select('"value" AS "before"', quarter, *use, since, f"{SETTLED} - {AGO}"),
     )
     both = f"time >= ${{__from}}ms - {AGO} AND time <= ${{__to}}ms"
     against = InfluxQuery(around('sum("now") / sum("before") - 1 AS "change"', f"({now}), ({before})", both))
