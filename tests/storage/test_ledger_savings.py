@@ -7,7 +7,6 @@ import pytest
 from metering.explain import Finding
 from metering.reading import Measure
 from metering.site import Name
-from storage.ledger.ledger import Ledger
 from storage.ledger.savings import AdjustmentRow, ModelRow, ProjectRow, in_force
 
 HALL = Measure("plant", "building", "hall", "electricity", "kWh")
@@ -28,10 +27,8 @@ LAMPS = ProjectRow(
 
 
 @pytest.fixture
-def tables(tmp_path):
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    yield ledger.savings
-    ledger.close()
+def tables(ledger):
+    return ledger.savings
 
 
 def test_a_mended_project_is_a_new_row_and_the_last_one_counts(tables):
