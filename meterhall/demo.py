@@ -21,6 +21,7 @@ from devices.catalog import ConfigurationError
 from devices.settings import Settings
 from meterhall.broker import Broker, start_broker
 from meterhall.configuring import read_settings
+from meterhall.demoproject import tell_savings
 from meterhall.history import load_history
 from meterhall.node import Node, open_node
 from meterhall.run import FAILED, on_signals, open_port, serve
@@ -131,6 +132,7 @@ def _load(node: Node, demo: Demo, days: int) -> None:
     if days:
         bureau = open_bureau(demo.config, demo.truth)
         load_history(node, bureau, demo.history_end - days * DAY_US, demo.history_end)
+        tell_savings(node, bureau.story_at, days)
     demo.history_loaded = True
     demo.remember()
 

@@ -1,7 +1,8 @@
 """A simulated installation: site.toml and factors.toml as for a real one, and story.toml beside them.
 
 story.toml holds the seed, the anchor (the local day on which all counters begin), the `[[load]]` rows that
-say how a meter's flow is shaped where its end use does not tell, and the `[[fault]]` rows of the story.
+say how a meter's flow is shaped where its end use does not tell, the `[[change]]` rows of what changed on purpose,
+and the `[[fault]]` rows of the story.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from devices.tables import Document, Table
 from metering.clock import now_us
 from metering.explain import ExplainedError
 from metering.site import Installation, Meter
+from simulators.changes import Change, read_changes
 from simulators.faults import Fault, read_story, told_at, write_truth
 
 SHAPES = (
@@ -56,6 +58,7 @@ class Bureau:
     story_at: int
     faults: tuple[Fault, ...] = ()
     loads: tuple[tuple[str, Load], ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def parts(self) -> list[Bureau]:
         """One bureau for each site: they share nothing but the seed, so each is worked out alone."""
@@ -132,6 +135,8 @@ def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None =
         document.wrong("seed", f"is {own_seed!r}", "write a whole number")
     if type(anchor) is not date:
         document.wrong("anchor", f"is {anchor!r}", "write a date such as 2025-01-01")
+    meters = {meter.id for meter in installation.meters}
+    changes = read_changes(document, told, installation.sites[0].timezone, meters)
     if problems:
         raise problems[0]
     brokers = {device.connection.removeprefix("mqtt://").partition("/")[0] for device in installation.devices()}
@@ -141,7 +146,7 @@ def load_bureau(folder: Path, *, story_at: int | None = None, seed: int | None =
         installation.sites[0].timezone,
         {device.id for device in installation.devices()} | brokers,
     )
-    return Bureau(installation, own_seed if seed is None else seed, anchor, told, faults, loads)
+    return Bureau(installation, own_seed if seed is None else seed, anchor, told, faults, loads, changes)
 
 
 def open_bureau(folder: Path, truth: Path, *, seed: int | None = None) -> Bureau:

@@ -78,7 +78,7 @@ def read_story(path: Path, story_at: int, zone: str, known: Iterable[str]) -> tu
     """
     problems: list[ExplainedError] = []
     document = Document(path, problems)
-    document.only(("seed", "anchor", "fault", "load"))
+    document.only(("seed", "anchor", "fault", "load", "change"))
     ids = set(known)
     faults = tuple(_fault(table, story_at, zone, ids) for table in document.tables("fault"))
     if problems:
@@ -91,7 +91,7 @@ def _fault(table: Table, story_at: int, zone: str, ids: set[str]) -> Fault:
     device = table.text("device")
     if device not in ids:
         table.wrong("device", f'is "{device}"', "name a meter, a vehicle or a broker of site.toml")
-    start = _start(table, story_at, zone)
+    start = begin_of(table, story_at, zone)
     lasts = table.number("lasts_h", None, low=0)
     fault = Fault(
         kind=kind,  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def _fault(table: Table, story_at: int, zone: str, ids: set[str]) -> Fault:
     return fault
 
 
-def _start(table: Table, story_at: int, zone: str) -> int:
+def begin_of(table: Table, story_at: int, zone: str) -> int:
     """`from`, or `hours_ago`, or `days_ago` and `at`; to the minute."""
     if table.has("from"):
         return table.instant("from", zone)

@@ -19,6 +19,7 @@ from metering.quantity import QUANTITIES, Carrier
 from metering.site import Meter, Vehicle
 from simulators import replay, vehicle
 from simulators.building import House, Surroundings
+from simulators.changes import changed
 from simulators.config import Bureau
 from simulators.faults import FLOW_FAULTS, SILENT, Fault, distort, extra_flow
 from simulators.grid import STEPS_PER_DAY, Array, Grid, stream
@@ -304,6 +305,9 @@ def _own_flows(
             own[i] = np.diff(fleet.charger_energy(meter.id, seconds)) * 4000.0
         elif load.shape:
             own[i] = np.maximum(getattr(houses[meter.building], load.shape)(meter.id, load.size), 0.0)
+        for change in bureau.changes:
+            if change.device == meter.id:
+                own[i] = changed(own[i], change, grid)
         for fault in bureau.faults:
             if fault.device == meter.id and fault.kind in FLOW_FAULTS:
                 own[i] += extra_flow(fault, grid)

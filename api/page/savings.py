@@ -247,7 +247,7 @@ def saving_chart(view: View, name: str) -> dict[str, Any]:
             "value": view.words("saving.observed"),
             "before": "",
             "expected": view.words("saving.adjusted_baseline"),
-        },  # fmt: skip
+        },
         "expected": columns(np.where(known, baseline, np.nan)),
         "expected_low": columns(np.where(known, low, np.nan)),
         "expected_high": columns(np.where(known, high, np.nan)),

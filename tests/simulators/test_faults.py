@@ -8,6 +8,7 @@ import pytest
 
 from metering.clock import DAY_US, HOUR_US, QUARTER_US
 from metering.explain import ExplainedError
+from simulators.changes import Change
 from simulators.faults import FOREVER, KINDS, Fault, distort, told_at, write_truth
 from simulators.history import history
 from simulators.world import build
@@ -142,3 +143,14 @@ def test_the_truth_is_written_and_remembers_when_the_story_was_told(tmp_path, bu
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(ExplainedError, match="delete it"):
         told_at(path)
+
+
+def test_a_change_on_purpose_scales_a_meters_own_flow_from_its_day_on(young):
+    at = STORY_AT - 2 * DAY_US
+    change = Change("archive-hvac", at, factor=0.5, added=100.0)
+    plain, altered = (build(replace(young, changes=each), STORY_AT) for each in ((), (change,)))
+    row, step = plain.row["archive-hvac"], plain.grid.step_of(at)
+    assert (altered.own[row, :step] == plain.own[row, :step]).all()
+    assert np.allclose(altered.own[row, step:], 0.5 * plain.own[row, step:] + 100)
+    others = [i for i in range(len(plain.own)) if i != row]
+    assert (altered.own[others] == plain.own[others]).all()
