@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
 
-from analytics.edges import day_start, local_date
+from analytics.edges import day_start, local_date, local_edges
 from analytics.profiles import profiles
 from analytics.workdays import Workdays
 from api.disk import disk_of
@@ -21,17 +22,17 @@ from api.periods import Period
 from api.services import Services
 from api.states import device_figures, vehicle_states
 from meterhall import noting
-from meterhall.derive import merge
+from meterhall.derive import LONG_US, merge
 from meterhall.node import Node
 from metering.clock import DAY_US, MINUTE_US, QUARTER_US
-from metering.reading import Measure
+from metering.reading import IntervalSeries, Measure
 from metering.site import Meter
 from storage.influx.line_protocol import carrier_of, printable
 from storage.notes import Note, NoteStore
 
 AGAIN_DAYS = 7  # of profiles at a start: what was derived just before a stop may not have been told
 EPOCH_DAY = date(1970, 1, 1)
-AT_ONCE = 32  # measures whose intervals are read together
+AT_ONCE, LONG_AT_ONCE = 240, 4  # measures whose intervals are read together: of days, of years
 Range = tuple[int, int]
 
 
@@ -43,7 +44,7 @@ class Telling:
         self._node, self._services, self._calendars = node, services, calendars
         self._notes: NoteStore = node.store
         self._own = printable(platform.node())
-        self._told_states, self._told_day, self._told_collector = 0, 0, 0
+        self._told_states, self._told_day, self._told_collector, self._told_profiles = 0, 0, 0, 0
         self._todo: dict[Measure, list[Range]] | None = None
 
     def run(self, now: int) -> None:
@@ -103,6 +104,7 @@ class Telling:
     # Profiles
 
     def _profiles(self, now: int) -> None:
+        """Those of the days whose quarters changed, each quarter hour: live readings change all of today's."""
         changed = self._node.deriver.take_changed()
         if self._todo is None:
             self._todo = {}
@@ -111,41 +113,52 @@ class Telling:
                     changed.setdefault(measure, []).append((now - AGAIN_DAYS * DAY_US, now))
         for measure, ranges in changed.items():
             self._todo[measure] = merge([*self._todo.get(measure, ()), *ranges], DAY_US)
-        while self._todo:
-            some = list(self._todo)[:AT_ONCE]
-            self._notes.note(list(self._profiles_of(some)))
-            for measure in some:
-                del self._todo[measure]
+        if now // QUARTER_US == self._told_profiles:
+            return
+        for span, measures in self._spans().items():
+            few = LONG_AT_ONCE if span[1] - span[0] > LONG_US else AT_ONCE
+            for lo in range(0, len(measures), few):
+                self._notes.note(list(self._profiles_in(measures[lo : lo + few], span)))
+        self._todo = {}  # only now: what could not be told is told the next time
+        self._told_profiles = now // QUARTER_US
 
-    def _profiles_of(self, measures: Sequence[Measure]) -> Iterator[Note]:
+    def _spans(self) -> dict[Range, list[Measure]]:
+        """What is to be told, by the local days it lies in."""
         assert self._todo is not None
-        installation = self._services.installation
-        for measure in measures:
+        installation, out = self._services.installation, defaultdict[Range, list[Measure]](list)
+        for measure, ranges in self._todo.items():
             if measure.node not in installation.by_id:
                 continue
             zone = installation.timezone_of(measure.node)
-            for start, end in self._todo[measure]:
-                yield from self._profiles_in(measure, zone, start, end)
+            for start, end in ranges:
+                span = start, end
+                if end - start <= LONG_US:
+                    edges = local_edges(zone, start, end)
+                    span = int(edges[0]), int(edges[-1])
+                out[span].append(measure)
+        return out
 
-    def _profiles_in(self, measure: Measure, zone: str, start: int, end: int) -> Iterator[Note]:
-        (series,) = self._node.store.intervals([measure], "15min", start - 2 * DAY_US, end + 2 * DAY_US)
-        if not len(series):
-            return
-        found = profiles(series, zone)
-        tags = (
-            ("site", measure.site),
-            ("scope", measure.scope),
-            ("node", measure.node),
-            ("name", measure.name),
-            ("carrier", carrier_of(measure)),
-            ("unit", measure.unit),
-        )
-        for i, day in enumerate(found.day.tolist()):
-            at = day_start(zone, EPOCH_DAY + timedelta(days=day))
-            whole = start - DAY_US <= at < end + DAY_US  # days at the rim are read in part only
-            fields = {f"h{hour:02d}": float(found.rate[i, hour]) for hour in np.flatnonzero(np.isfinite(found.rate[i]))}
-            for name, column in (("base", found.base), ("peak", found.peak), ("mean", found.mean)):
-                if math.isfinite(column[i]):
-                    fields[name] = float(column[i])
-            if whole and fields:
-                yield Note("profile_day", tags, at, fields)
+    def _profiles_in(self, measures: Sequence[Measure], span: Range) -> Iterator[Note]:
+        installation = self._services.installation
+        for series in self._node.store.intervals(measures, "15min", *span):
+            if len(series):
+                yield from _profile_notes(series, installation.timezone_of(series.measure.node))
+
+
+def _profile_notes(series: IntervalSeries, zone: str) -> Iterator[Note]:
+    measure, found = series.measure, profiles(series, zone)
+    tags = (
+        ("site", measure.site),
+        ("scope", measure.scope),
+        ("node", measure.node),
+        ("name", measure.name),
+        ("carrier", carrier_of(measure)),
+        ("unit", measure.unit),
+    )
+    for i, day in enumerate(found.day.tolist()):
+        fields = {f"h{hour:02d}": float(found.rate[i, hour]) for hour in np.flatnonzero(np.isfinite(found.rate[i]))}
+        for name, column in (("base", found.base), ("peak", found.peak), ("mean", found.mean)):
+            if math.isfinite(column[i]):
+                fields[name] = float(column[i])
+        if fields:
+            yield Note("profile_day", tags, day_start(zone, EPOCH_DAY + timedelta(days=day)), fields)

@@ -9,7 +9,7 @@ from api.services import Services
 from meterhall.collecting import calendars
 from meterhall.node import open_node
 from meterhall.telling import Telling
-from metering.clock import DAY_US, HOUR_US, MINUTE_US
+from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US
 from metering.site import Building, Name
 from storage.influx.client import Client
 from storage.ledger.ledger import Event
@@ -97,7 +97,7 @@ def test_late_readings_change_the_profile_of_their_day(node):
         replace(m, facts=(*m.facts, _ratio(2.0))) if m.id == "main" else m for m in node.settings.installation.meters
     )))  # fmt: skip
     node.deriver.run_once(END + HOUR_US)
-    tell.run(END + HOUR_US)
+    tell.run(END + HOUR_US + QUARTER_US)
     after = asked(node, query)
     assert [row["mean"] for row in after] == [pytest.approx(2 * row["mean"]) for row in before]
 
