@@ -142,7 +142,7 @@ class Collecting:
         )
 
         if isinstance(node.store, NoteStore):
-            self.jobs.tell = Telling(node, self.services, known).run
+            self.jobs.tell = Telling(node, self.services, calendar_of).run
 
     def start(self, app: App) -> None:
         """Begin to collect; `app` gets the services of now, and of each reload."""

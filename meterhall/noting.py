@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
@@ -178,11 +178,11 @@ def _said(fact: Fact) -> str:
     return " ".join(filter(None, (f"{fact.kind} {fact.factor:g}", fact.reason)))
 
 
-def calendar(installation: Installation, calendars: Mapping[str, Workdays], now: int) -> Iterator[Note]:
+def calendar(installation: Installation, calendar_of: Callable[[str], Workdays], now: int) -> Iterator[Note]:
     """Days out of turn of each site, from two years back to a year ahead: holidays on weekdays, work on weekends."""
     today = from_us(now).date()
     for site in installation.sites:
-        days = calendars[site.country]
+        days = calendar_of(site.id)
         for n in range(-731, 366):
             day = today + timedelta(days=n)
             if days.out_of_turn(day):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -39,9 +39,9 @@ Range = tuple[int, int]
 class Telling:
     """What is told to a store that takes notes."""
 
-    def __init__(self, node: Node, services: Services, calendars: Mapping[str, Workdays]) -> None:
+    def __init__(self, node: Node, services: Services, calendar_of: Callable[[str], Workdays]) -> None:
         assert isinstance(node.store, NoteStore)
-        self._node, self._services, self._calendars = node, services, calendars
+        self._node, self._services, self._calendar_of = node, services, calendar_of
         self._notes: NoteStore = node.store
         self._own = printable(platform.node())
         self._told_states, self._told_day, self._told_collector, self._told_profiles = 0, 0, 0, 0
@@ -69,7 +69,7 @@ class Telling:
     def _dates(self, now: int) -> None:
         installation = self._services.installation
         self._notes.note_exactly("facts", list(noting.dated_facts(installation)))
-        self._notes.note_exactly("calendar", list(noting.calendar(installation, self._calendars, now)))
+        self._notes.note_exactly("calendar", list(noting.calendar(installation, self._calendar_of, now)))
 
     def _states(self, now: int) -> Iterator[Note]:
         installation, services = self._services.installation, self._services

@@ -67,7 +67,7 @@ def test_a_swap_says_both_counters_and_its_exact_time():
 
 def test_holidays_and_work_days_on_weekends_are_told_from_local_midnight_to_midnight():
     days = Workdays({date(2026, 10, 1): False, date(2026, 10, 10): True})
-    holiday, work = noting.calendar(PLANT, {"CN": days}, NOW)
+    holiday, work = noting.calendar(PLANT, lambda site: days, NOW)
     assert (holiday.fields["title_zh"], work.fields["title_en"]) == ("法定休息日", "Work day on a weekend")
     assert holiday.at == 1_790_784_000_000_000  # 2026-09-30T16:00Z
     assert holiday.fields["end_ms"] - holiday.fields["at_ms"] == 86_400_000
