@@ -16,7 +16,7 @@ from meterhall.demo import BUREAU_FILES, VARIABLE
 from meterhall.history import load_history
 from meterhall.node import Node, open_node
 from meterhall.telling import Telling
-from meterhall.workcalendar import official
+from meterhall.workcalendar import site_calendars
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, now_us
 from metering.reading import Point
 from metering.site import Name
@@ -81,8 +81,8 @@ def town(folder: Path, root: str, *, days: int = 16) -> Iterator[tuple[Node, str
         silent = Event("silent", "depot-charger-3", name, end - 5 * HOUR_US, tracked.site)
         node.ledger.sync_events([silent], now_us())
         collector = Collector(settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
-        calendar = official("CN")
-        telling = Telling(node, services_of(node, collector), lambda site: calendar)
+        own = site_calendars(settings)
+        telling = Telling(node, services_of(node, collector), lambda site: own[site].workdays)
         telling.run(now_us() - MINUTE_US)
         telling.run(now_us())
         yield node, url
