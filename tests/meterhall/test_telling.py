@@ -1,5 +1,7 @@
 """What is told to a real InfluxDB holds for what the store has, also after changes, gaps in service and restarts."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,10 +13,12 @@ from meterhall.node import open_node
 from meterhall.telling import Telling
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US
 from metering.site import Building, Name
+from storage.influx.address import parse_address
 from storage.influx.client import Client
 from storage.ledger.ledger import Event
 from storage.notes import Note
 from storage.store import StoreUnavailable
+from tests.conftest import wait_until
 from tests.filled import FIRST, configure, fill
 from tests.influx import InfluxDB1, fresh_database
 
@@ -161,3 +165,22 @@ def test_notes_that_did_not_change_are_not_sent_again(node):
         asked(node, 'SELECT "title_en" FROM "event" WHERE "kind" = \'x\' AND "void" = 0 AND time >= 0')[0]["title_en"]
         == "b"
     )
+
+
+def test_a_meterhall_that_runs_tells(server, tmp_path):
+    url = fresh_database(f"influxdb://127.0.0.1:{server.port}", tmp_path)
+    configure(tmp_path, port=0, more=f'[store]\nurl = "{url}"\n')
+    client = Client(parse_address(url))
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "meterhall", "run", "--config", str(tmp_path)], stdout=log, stderr=log
+        )
+    try:
+        query = 'SELECT "waiting" FROM "collector" WHERE "void" = 0 AND time > now() - 5m'
+        wait_until(lambda: list(client.query(query)), 40, f"news of the collector; see {tmp_path}/log")
+        query = 'SELECT "value" FROM "threshold" WHERE "name" = \'missing\' AND "void" = 0 AND time > now() - 2d'
+        wait_until(lambda: list(client.query(query)), 40, f"what is configured; see {tmp_path}/log")
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(30)
