@@ -1,4 +1,4 @@
-# Meterhall: server, collector, simulators and the one-shot services of docker-compose.yml, in one image.
+# Meterhall: server, simulators and the one-shot services of docker-compose.yml, in one image.
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/meterhall
@@ -10,7 +10,7 @@ RUN pip --python /opt/meterhall/bin/python install --constraint constraints.txt 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="Meterhall" org.opencontainers.image.licenses="Apache-2.0"
 # One user for each service, and the folder where its volume goes: a new volume takes over whose it is.
-RUN for row in server:10001 collector:10002 simulators:10003; do \
+RUN for row in server:10001 simulators:10002; do \
       name=${row%%:*}; id=${row##*:}; \
       groupadd --gid "$id" "$name" && useradd --uid "$id" --gid "$id" --no-create-home --shell /usr/sbin/nologin "$name" \
       && install -d -m 0700 -o "$name" -g "$name" "/var/lib/meterhall/$name"; \

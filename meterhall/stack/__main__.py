@@ -1,4 +1,4 @@
-"""What docker-compose.yml runs beside server and collector: one-shot services, health checks, simulators."""
+"""What docker-compose.yml runs beside the product itself: one-shot services, health checks, simulators."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mqtt_user(name: str) -> None:
 
 @app.command()
 def prepare() -> None:
-    """Prepare InfluxDB, and make the keys by which collector and simulators reach the server."""
+    """Prepare InfluxDB, and make the key by which the simulators send their history."""
     from meterhall.stack.influx import prepare_influx
     from storage.influx.address import parse_address
 
@@ -64,11 +64,11 @@ def prepare() -> None:
     url = f"influxdb://{_environment('METERHALL_INFLUXDB', 'influxdb:8086')}/meterhall?org=meterhall"
     for words in prepare_influx(vault, parse_address(url, {"INFLUX_TOKEN": token})):
         typer.echo(words)
-    for reader in ("collector", "simulators") if _is_demo() else ("collector",):
-        if not vault.has(reader, "server-key"):
-            key, _ = vault.keep(f"server-key-{reader}", lambda reader=reader: _new_key(reader))  # type: ignore[misc]
-            vault.give(reader, "server-key", key)
-            typer.echo(f"Meterhall: a key of {reader}'s own, to send readings")
+    reader = "simulators"
+    if _is_demo() and not vault.has(reader, "server-key"):
+        key, _ = vault.keep(f"server-key-{reader}", lambda: _new_key(reader))
+        vault.give(reader, "server-key", key)
+        typer.echo(f"Meterhall: a key of {reader}'s own, to send readings")
 
 
 def _new_key(reader: str) -> str:
@@ -125,15 +125,6 @@ def healthy(url: str) -> None:
     except OSError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-
-
-@app.command()
-def collecting() -> None:
-    """Does a process hold the data folder? For health checks."""
-    from meterhall.configuring import read_or_exit
-    from meterhall.running import is_running
-
-    raise typer.Exit(0 if is_running(read_or_exit(_config())) else 1)
 
 
 @app.command()

@@ -16,7 +16,6 @@ from storage.store import StoreUnavailable
 # What each reader does in the bucket.
 READERS: Mapping[str, tuple[str, ...]] = {
     "server": ("read", "write"),
-    "collector": ("read", "write"),
     "grafana": ("read",),
 }
 TOKEN = "influx-token"  # noqa: S105

@@ -12,8 +12,8 @@ from meterhall.stack.vault import Vault, broker_line
 from metering.explain import ExplainedError
 
 USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-OURS = ("server", "collector", "simulators")  # who opens the configuration, and with it the broker's password
-BROKER_USERS = {"server": "meterhall", "collector": "meterhall", "simulators": "simulators"}
+OURS = ("server", "simulators")  # who opens the configuration, and with it the broker's password
+BROKER_USERS = {"server": "meterhall", "simulators": "simulators"}
 
 
 def set_up(vault: Vault, configuration: Path, *, demo: bool) -> list[str]:

@@ -31,8 +31,7 @@ OWNERS: Mapping[str, Owner] = {
     "influxdb": Owner(1000, 1000),
     "grafana": Owner(472, 0),
     "server": Owner(10001, 10001),
-    "collector": Owner(10002, 10002),
-    "simulators": Owner(10003, 10003),
+    "simulators": Owner(10002, 10002),
 }
 
 

@@ -44,7 +44,7 @@ def mounts(service):
 
 
 def test_it_has_the_services_and_no_name_of_its_own():
-    assert set(SERVICES) == {*ONCE, "mosquitto", "influxdb", "grafana", "server", "collector", "simulators"}
+    assert set(SERVICES) == {*ONCE, "mosquitto", "influxdb", "grafana", "server", "simulators"}
     assert "name" not in COMPOSE and "version" not in COMPOSE
 
 
@@ -145,7 +145,7 @@ def test_services_wait_for_what_they_need():
     for name in ("mosquitto", "influxdb"):
         assert needs(name) == {"setup": "service_completed_successfully"}
     assert needs("prepare")["influxdb"] == "service_healthy"
-    for name in ("grafana", "server", "collector"):
+    for name in ("grafana", "server"):
         assert needs(name)["prepare"] == "service_completed_successfully"
 
 
@@ -180,7 +180,7 @@ def test_the_image_is_built_in_two_stages_runs_as_nobody_special_and_holds_no_da
     assert len(stages) == 2 and all(re.search(r"python:\d+\.\d+\.\d+-slim", line) for line in stages)
     users = [line.split()[1] for line in lines if line.startswith("USER ")]
     assert users == ["10001:10001"]
-    for name in ("server", "collector", "simulators"):
+    for name in ("server", "simulators"):
         assert f"{name}:{OWNERS[name].uid}" in (ROOT / "Dockerfile").read_text()
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert ignored[0] == "*", "nothing goes in that is not named"

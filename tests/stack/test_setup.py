@@ -48,7 +48,6 @@ def test_each_reader_has_its_own_copy_that_nobody_else_can_read(vault, tmp_path)
     set_up(vault, tmp_path / "config", demo=True)
     found = tree(vault.folder)
     assert {name for name in found if not name.startswith("setup/")} == {
-        "collector/mqtt-password",
         "grafana/grafana-password",
         "influxdb/influx-admin-password",
         "influxdb/influx-admin-token",
@@ -113,7 +112,7 @@ def test_the_demos_configuration_is_valid_in_each_container(vault, tmp_path, mon
     set_up(vault, folder, demo=True)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    for reader in ("server", "collector", "simulators"):
+    for reader in ("server", "simulators"):
         monkeypatch.setenv("METERHALL_SECRETS", str(vault.folder / reader))
         settings = read_settings(folder)
         kept = vault.folder / reader / "mqtt-password"
