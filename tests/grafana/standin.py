@@ -22,7 +22,7 @@ class Grafana:
         self.broken = 0  # status to answer everything with
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -95,6 +95,7 @@ class Grafana:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm, wbufsize = True, -1
 
             def _serve(self):
                 size = int(self.headers.get("Content-Length") or 0)
