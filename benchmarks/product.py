@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 
 from collector.service import Collector
-from meterhall.collecting import calendars
 from meterhall.configuring import read_settings
 from meterhall.jobs import Jobs
 from meterhall.node import Node, open_node
 from meterhall.run import on_signals
+from meterhall.workcalendar import site_calendars
 from metering.clock import now_us, to_us
 from storage.store import StoreUnavailable
 
@@ -173,8 +173,8 @@ async def run(config: Path, *, jobs: bool) -> None:
     with open_node(settings) as node:
         collector = Collector(settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us)
         watch = Watch(node, collector)
-        known = calendars(settings)
-        background = Jobs(node, collector, lambda site: known[settings.installation.site(site).country])
+        own = site_calendars(settings)
+        background = Jobs(node, collector, lambda site: own[site].workdays)
 
         def listen() -> None:
             for line in sys.stdin:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metering.site import Installation
 from metering.timetable import Timetable
+
+if TYPE_CHECKING:
+    from devices.stations import Fetch
 
 
 class Secret(str):
@@ -121,11 +125,13 @@ class Settings:
     thresholds: Thresholds = field(default_factory=Thresholds)
     log: LogSettings = field(default_factory=LogSettings)
     timetable: Timetable = field(default_factory=Timetable)
+    fetches: tuple[Fetch, ...] = ()
     ledger_url: str = ""  # empty: a file in the data folder
     ledger_password: Secret = NO_SECRET
 
     @property
     def secrets(self) -> list[str]:
         """What must never be written anywhere, the log first of all."""
-        found = (*(broker.password for broker in self.brokers), self.ledger_password)
+        keys = [*(broker.password for broker in self.brokers), *(each.key for each in self.fetches)]
+        found = (*keys, self.ledger_password)
         return [secret.reveal() for secret in found if secret.reveal()]

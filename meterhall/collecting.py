@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from analytics.workdays import Workdays
 from api.app import App
-from api.services import Services
+from api.services import IngestRow, Services
 from collector.decoders import Decoders, build_decoders
 from collector.pipeline import Pipeline
-from collector.service import Collector
+from collector.service import INGEST, Collector
 from devices.catalog import ConfigurationError
 from devices.settings import Settings
 from meterhall.backup import Backups
@@ -28,6 +28,7 @@ from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
 from meterhall.savings import Savings
+from meterhall.stations import Row, StationFetcher
 from meterhall.telling import Telling
 from meterhall.workcalendar import site_calendars
 from metering.clock import now_us
@@ -56,20 +57,13 @@ class Prepared(NamedTuple):
 
     settings: Settings
     decoders: Decoders
-    calendars: dict[str, Workdays]
     widths: dict[Point, float]  # of counters: see `Decoders.rollovers`
 
 
 def prepare(settings: Settings) -> Prepared:
     """Build what a configuration needs; nothing that runs is touched. ExplainedError if it cannot be."""
     decoders = build_decoders(settings)
-    return Prepared(settings, decoders, calendars(settings), dict(decoders.rollovers))
-
-
-def calendars(settings: Settings) -> dict[str, Workdays]:
-    """The work days of each country that a site names, with the own dates of the first such site."""
-    own = site_calendars(settings)
-    return {site.country: own[site.id].workdays for site in reversed(settings.installation.sites)}
+    return Prepared(settings, decoders, dict(decoders.rollovers))
 
 
 def read_again(before: Settings) -> Prepared:
@@ -101,7 +95,7 @@ class Collecting:
     def __init__(self, node: Node, *, simulated: bool) -> None:
         self.node, self.backups = node, Backups(node)
         self._always_simulated = simulated
-        self._prepared = Prepared(node.settings, node.decoders, calendars(node.settings), dict(node.decoders.rollovers))
+        self._prepared = Prepared(node.settings, node.decoders, dict(node.decoders.rollovers))
         self._app: App | None = None
         self._loop = asyncio.get_running_loop()
         self._reloading = asyncio.Lock()
@@ -110,7 +104,7 @@ class Collecting:
         self._build()
 
     def _build(self) -> None:
-        node, known = self.node, self._prepared.calendars
+        node = self.node
         self.collector = Collector(
             node.settings, node.decoders, node.spool, node.books, node.quarantine, node.pipeline, now_us
         )
@@ -122,6 +116,7 @@ class Collecting:
         self.jobs = Jobs(node, self.collector, calendar_of)
         self.insights = Insights(installation, node.store, node.ledger, calendar_of)
         self.savings = Savings(installation, node.store, node.ledger, own.__getitem__)
+        self.stations = StationFetcher(installation, node.store, node.settings.fetches, self._take)
         simulated = self._always_simulated or is_simulated(node.settings)
         self.services = Services(
             installation=installation,
@@ -144,6 +139,12 @@ class Collecting:
         if isinstance(node.store, NoteStore):
             self.jobs.tell = Telling(node, self.services, calendar_of).run
 
+    def _take(self, rows: list[Row]) -> None:
+        """Take what a weather service knew, as a batch that came over HTTP; from any thread but the loop's."""
+        batch = [IngestRow(i, *row) for i, row in enumerate(rows)]
+        taken = self.collector.ingest(INGEST, "", b"", batch, [])
+        asyncio.run_coroutine_threadsafe(taken, self._loop).result(PATIENCE_S)
+
     def start(self, app: App) -> None:
         """Begin to collect; `app` gets the services of now, and of each reload."""
         self._app = app
@@ -153,6 +154,7 @@ class Collecting:
         self.jobs.start()
         self.insights.start()
         self.savings.start()
+        self.stations.start()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if self._switching or self.ended.done():
@@ -171,7 +173,7 @@ class Collecting:
         """Everything received is durable, and acknowledged, when this returns."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        stops = (self.jobs.stop, self.insights.stop, self.savings.stop)
+        stops = (self.jobs.stop, self.insights.stop, self.savings.stop, self.stations.stop)
         await asyncio.gather(*(asyncio.to_thread(stop) for stop in stops))
 
     def reload_from_outside(self) -> list[str]:
@@ -269,7 +271,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
         words += [f"{what} {each} is new" for each in new if each not in old]
         words += [f"{what} {each} is gone" for each in old if each not in new]
         words += [f"{what} {each} is changed" for each in new if each in old and new[each] != old[each]]
-    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable"):
+    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable", "fetches"):
         if getattr(before, name) != getattr(after, name):
             words.append(f"[{name}] is changed")
     return words

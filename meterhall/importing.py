@@ -114,6 +114,17 @@ def import_csv(
     return report
 
 
+def store_rows(settings: Settings, rows: list[Row], report: ImportReport) -> None:
+    """Store readings from elsewhere: into the data folder, or through the server that is using it."""
+    outcome = Counter(report.outcome)
+    try:
+        with open_node(settings) as node:
+            _import_here(node, _chunks(rows, lambda n: None), report)
+    except FolderInUse:
+        _import_there(settings, _chunks(rows, lambda n: None), report)
+    report.outcome = dict(outcome + Counter(report.outcome))
+
+
 def _chunks(rows: Iterable[Row], told: Any) -> Iterator[list[Row]]:
     chunk, count = [], 0
     for row in rows:
