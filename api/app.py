@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import RedirectResponse
 from starlette.types import ASGIApp
 
-from api.deps import refuse_routes_without_right
+from api.deps import SignInFirst, refuse_routes_without_right
 from api.errors import add_problem_handlers
 from api.guard import Guard
 from api.routes import (
+    access,
     anomalies,
     backups,
     baselines,
@@ -53,6 +56,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     ingest.router,
     backups.router,
     reload.router,
+    access.router,
     health.router,
     docs.router,
 )
@@ -88,12 +92,20 @@ def create_app(services: Services, mounts: Iterable[Callable[[FastAPI], None]] =
     app.state.ingest_keys = ingest.Keys()
     app.state.places = threading.BoundedSemaphore(services.limits.expensive)
     add_problem_handlers(app)
+    app.add_exception_handler(SignInFirst, to_sign_in)
     for router in ROUTERS:
         app.include_router(router)
     for mount in mounts:
         mount(app)
     refuse_routes_without_right(app, PUBLIC_MOUNTS)
     return app
+
+
+def to_sign_in(request: Request, _error: Exception) -> RedirectResponse:
+    """The sign-in page, which leads back to what was asked for."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    kept = {key: request.query_params[key] for key in ("lang", "theme") if key in request.query_params}
+    return RedirectResponse(f"/sign-in?{urlencode({'next': asked, **kept})}", 303)
 
 
 def openapi_text(app: FastAPI) -> str:

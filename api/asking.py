@@ -46,7 +46,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "The body cannot be read",
         401: "No token, or a wrong one",
-        403: "A page of another origin asked",
+        403: "The right is not given, or a page of another origin asked",
         404: "No such thing",
         408: "The body took too long",
         409: "The key was used for another body",
@@ -62,7 +62,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route: these, and those that every route has."""
-    return {status: REFUSALS[status] for status in (401, *statuses, 421, 422, 503)}
+    return {status: REFUSALS[status] for status in (401, 403, *statuses, 421, 422, 503)}
 
 
 BODY = (400, 403, 408, 413)  # what a route with a body may answer besides

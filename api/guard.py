@@ -44,11 +44,11 @@ def host_of(header: str) -> str:
 
 
 def objection(
-    method: str, scheme: str, headers: Headers, allowed_hosts: tuple[str, ...]
+    method: str, scheme: str, headers: Headers, allowed_hosts: tuple[str, ...], public_url: str = ""
 ) -> tuple[int, str, str] | None:
     """Status, type and detail of what speaks against a request before any route is asked.
 
-    A foreign Host (DNS rebinding), and a write that another page's script sent.
+    A foreign Host (DNS rebinding), and a write that another page's script sent. `public_url`: a proxy's, in front.
     """
     host = headers.get("host", "")
     if host_of(host) not in allowed_hosts:
@@ -56,7 +56,8 @@ def objection(
     if method in SAFE:
         return None
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site not in (None, "same-origin", "none") or (origin is not None and origin != f"{scheme}://{host}"):
+    ours = {public_url or f"{scheme}://{host}", f"{scheme}://{host}"}
+    if site not in (None, "same-origin", "none") or (origin is not None and origin not in ours):
         return 403, "cross-site", "a page of another origin may change nothing here"
     return None
 
@@ -74,7 +75,8 @@ class Guard:
             return
         services = self._services()
         exchange = _Exchange(services.limits, scope["path"] == LARGE_BODY, receive, send)
-        found = objection(scope["method"], scope["scheme"], Headers(scope=scope), services.allowed_hosts)
+        headers = Headers(scope=scope)
+        found = objection(scope["method"], scope["scheme"], headers, services.allowed_hosts, services.public_url)
         if found is not None:
             await exchange.refuse(*found)
         else:

@@ -775,3 +775,27 @@ class AuditOut(Model):
     address: str = Field(description="of the network; empty at the machine itself")
     what: str
     subject: str
+
+
+class UserIn(Model):
+    """A user to add."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, description="letters a to z, digits and . _ @ -")]
+    right: Literal["read", "admin"]
+
+
+class UserOut(Model):
+    """A person who may sign in."""
+
+    name: str
+    right: Literal["read", "admin"]
+    state: Literal["active", "disabled", "no password yet"]
+    created_at: Iso
+    seen_at: Iso | None = Field(description="the last sign-in")
+
+
+class LinkOut(Model):
+    """What opens /set-up once, for a day: the part of the link behind the #."""
+
+    name: str
+    code: str

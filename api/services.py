@@ -12,6 +12,7 @@ import numpy as np
 from analytics.anomaly.incident import Incident
 from analytics.baseline.expected import Expected, Total
 from analytics.daykinds import SiteCalendar
+from api.access import Access
 from api.known import KnownMeasures
 from api.live import LiveFeed
 from metering.clock import now_us
@@ -365,6 +366,10 @@ class Services:
     data_folder : where everything lies
     open_reading : reading needs no token (only when bound to loopback)
     allowed_hosts : names a Host header may carry, without port
+    access : users, sessions and API keys; None where only the admin token opens what is not open
+    public_url : where a proxy in front answers; "" without one
+    proxies : networks of proxies whose word on the client's address is taken
+    secure : browsers reach it by TLS alone
     simulated : the data is simulated or replayed, and every page says so
     reload : takes the configuration as it is on disk now; returns what is different. None where that is not possible
     insights : baselines and incidents; None where nothing is fitted
@@ -385,6 +390,10 @@ class Services:
     now: Callable[[], int] = now_us
     open_reading: bool = True
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    access: Access | None = None
+    public_url: str = ""
+    proxies: tuple[str, ...] = ()
+    secure: bool = False
     simulated: bool = False
     calendar_of: Callable[[str], SiteCalendar] = SiteCalendar
     backups: Backups | None = None

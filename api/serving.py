@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from api.services import Services
 from metering.explain import ExplainedError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -77,20 +79,26 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server_of(app: FastAPI, host: str = "127.0.0.1", port: int = 8420) -> Server:
+class Tls(NamedTuple):
+    """Files of the certificate chain and its key (PEM)."""
+
+    cert_file: str
+    key_file: str
+
+
+def server_of(app: FastAPI, host: str = "127.0.0.1", port: int = 8420, tls: Tls | None = None) -> Server:
     """The server; `await server.serve()` in the composition's loop, `server.should_exit = True` ends it.
 
     Raises
     ------
     ExplainedError
-        If `host` is not loopback while reading needs no token.
+        If `host` is not loopback, and reading needs no sign-in, or there is neither TLS nor a proxy that does it; or if
+        the certificate cannot be used.
     """
-    if host not in LOOPBACK and app.state.services.open_reading:
-        raise ExplainedError(
-            f'http.host "{host}"',
-            "would let everybody on the network read",
-            "bind to 127.0.0.1, or demand the token for reading too",
-        )
+    if host not in LOOPBACK:
+        refuse_unguarded(app.state.services, host, tls)
+    if tls is not None:
+        try_tls(tls)
     return Server(
         uvicorn.Config(
             app,
@@ -107,6 +115,40 @@ def server_of(app: FastAPI, host: str = "127.0.0.1", port: int = 8420) -> Server
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=HEADER_BYTES,
             backlog=256,
+            ssl_certfile=tls.cert_file if tls else None,
+            ssl_keyfile=tls.key_file if tls else None,
         ),
         app,
     )
+
+
+def refuse_unguarded(services: Services, host: str, tls: Tls | None) -> None:
+    """Others than this machine may come only where they are asked who they are, and nobody can listen in."""
+    if services.open_reading or services.access is None:
+        raise ExplainedError(
+            f'server.host "{host}"', "would let everybody on the network read", "bind to 127.0.0.1, or ask for sign-in"
+        )
+    if tls is None and not services.public_url:
+        raise ExplainedError(
+            f'server.host "{host}"',
+            "would send passwords over the network in clear",
+            "give cert_file and key_file, or behind_proxy if a proxy does TLS",
+        )
+
+
+def try_tls(tls: Tls) -> None:
+    """The certificate and its key fit each other.
+
+    Raises
+    ------
+    ExplainedError
+        If they cannot be read or do not fit.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file, password="")
+    except (OSError, ValueError) as error:
+        raise ExplainedError(
+            f"{tls.cert_file}, {tls.key_file}",
+            f"cannot be used: {getattr(error, 'reason', None) or error}",
+            "give a PEM certificate chain, and its key without passphrase",
+        ) from None

@@ -12,6 +12,7 @@ from typing import Any, cast
 from zoneinfo import available_timezones
 
 from devices.calendars import check_countries, read_timetable
+from devices.reach import file_of, read_server
 from devices.settings import (
     BrokerSettings,
     Limits,
@@ -22,7 +23,6 @@ from devices.settings import (
     Settings,
     Thresholds,
 )
-from devices.stations import read_fetches
 from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
@@ -94,12 +94,11 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
     server = main.table("server")
     host = server.text("host", "127.0.0.1")
     port = server.number("port", 8420, low=0, high=65535, whole=True)
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        server.wrong("host", f'is "{host}"', "bind 127.0.0.1: there is no sign-in yet, so other addresses are refused")
-    server.done()
+    reached = read_server(folder, server, host)
     store = main.table("store")
     store_url = store.text("url", "")
     store.done()
+    ledger_url, ledger_password = _ledger(folder, main.table("ledger"))
     modbus = main.table("modbus")
     modbus_settings = ModbusSettings(timeout_s=modbus.number("timeout_s", 1.0, low=0.05, high=30))
     modbus.done()
@@ -110,13 +109,15 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
             table.wrong("id", f'"{broker.id}" is used twice', "give each broker an id of its own")
         seen.add(broker.id)
     return Settings(
-    ledger_url, ledger_password = _ledger(folder, main.table("ledger"))
         folder=folder,
         data=(folder / data_folder).resolve() if not os.path.isabs(data_folder) else Path(data_folder),
         installation=installation,
         host=host,
         port=port,
+        server=reached,
         store_url=store_url,
+        ledger_url=ledger_url,
+        ledger_password=ledger_password,
         brokers=brokers,
         modbus=modbus_settings,
         limits=_limits(main.table("limits")),
@@ -124,22 +125,8 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
         thresholds=_thresholds(main.table("thresholds")),
         log=_log(folder, main.table("log")),
         timetable=read_timetable(folder, installation, main.problems),
-        fetches=read_fetches(folder, installation, main.problems, _secret),
     )
 
-
-def _limits(table: Table) -> Limits:
-    default = Limits()
-        ledger_url=ledger_url,
-        ledger_password=ledger_password,
-    limits = Limits(
-        spool_bytes=table.number("spool_bytes", default.spool_bytes, low=1 << 20, whole=True),
-        payload_bytes=table.number("payload_bytes", default.payload_bytes, low=1024, high=64 << 20, whole=True),
-        quarantine_rows=table.number("quarantine_rows", default.quarantine_rows, low=10, high=10**7, whole=True),
-        store_memory_mb=table.number("store_memory_mb", default.store_memory_mb, low=64, high=1 << 20, whole=True),
-    )
-    table.done()
-    return limits
 
 def _ledger(folder: Path, table: Table) -> tuple[str, Secret]:
     url = table.text("url", "")
@@ -152,6 +139,17 @@ def _ledger(folder: Path, table: Table) -> tuple[str, Secret]:
     table.done()
     return url, password
 
+
+def _limits(table: Table) -> Limits:
+    default = Limits()
+    limits = Limits(
+        spool_bytes=table.number("spool_bytes", default.spool_bytes, low=1 << 20, whole=True),
+        payload_bytes=table.number("payload_bytes", default.payload_bytes, low=1024, high=64 << 20, whole=True),
+        quarantine_rows=table.number("quarantine_rows", default.quarantine_rows, low=10, high=10**7, whole=True),
+        store_memory_mb=table.number("store_memory_mb", default.store_memory_mb, low=64, high=1 << 20, whole=True),
+    )
+    table.done()
+    return limits
 
 
 def _retention(table: Table) -> Retention:
@@ -200,9 +198,9 @@ def _broker(folder: Path, table: Table) -> BrokerSettings:
         client_id=table.text("client_id", "meterhall"),
         username=table.text("username", ""),
         password=_secret(folder, table, "password"),
-        ca_file=_file(folder, table, "ca_file"),
-        cert_file=_file(folder, table, "cert_file"),
-        key_file=_file(folder, table, "key_file"),
+        ca_file=file_of(folder, table, "ca_file"),
+        cert_file=file_of(folder, table, "cert_file"),
+        key_file=file_of(folder, table, "key_file"),
         topics=table.texts("topics"),
         share_group=table.text("share_group", ""),
         client=table.choice("client", ("meterhall", "paho"), "meterhall"),
@@ -211,20 +209,10 @@ def _broker(folder: Path, table: Table) -> BrokerSettings:
     return broker
 
 
-def _file(folder: Path, table: Table, key: str) -> str:
-    name = table.text(key, "")
-    if not name:
-        return ""
-    path = folder / name
-    if not path.is_file():
-        table.wrong(key, f'is "{name}", which is not there', "give a file's path, relative to the configuration folder")
-    return str(path)
-
-
 def _secret(folder: Path, table: Table, key: str) -> Secret:
     """A secret from `<key>_file` or `<key>_env`; never written into the configuration itself."""
     variable = table.text(f"{key}_env", "")
-    file = _file(folder, table, f"{key}_file")
+    file = file_of(folder, table, f"{key}_file")
     if table.has(key):
         table.wrong(key, "is written in the file", f"put it into {key}_file (mode 0600) or {key}_env")
         table.pass_over(key)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from metering.site import Installation
 from metering.timetable import Timetable
 
-if TYPE_CHECKING:
-    from devices.stations import Fetch
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 
 class Secret(str):
@@ -102,6 +102,18 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How page and API are reached beyond this machine."""
+
+    cert_file: str = ""  # TLS: certificate chain and key, PEM
+    key_file: str = ""
+    behind_proxy: str = ""  # the address people type: a proxy there does TLS and passes on to us
+    proxies: tuple[str, ...] = ("127.0.0.1/32", "::1/128")  # whose word on a client's address is taken
+    allowed_hosts: tuple[str, ...] = ()  # more names a Host header may carry
+    sign_in: bool = False  # ask for it on loopback too
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything configured, valid as a whole.
 
@@ -110,6 +122,7 @@ class Settings:
     folder : the configuration folder
     data : the data folder (spool, store, quarantine, ledger, admin.token)
     host, port : where API and page are served
+    server : how they are reached beyond this machine
     """
 
     folder: Path
@@ -117,7 +130,10 @@ class Settings:
     installation: Installation
     host: str = "127.0.0.1"
     port: int = 8420
+    server: ServerSettings = field(default_factory=ServerSettings)
     store_url: str = ""
+    ledger_url: str = ""  # empty: a file in the data folder
+    ledger_password: Secret = NO_SECRET
     brokers: tuple[BrokerSettings, ...] = ()
     modbus: ModbusSettings = field(default_factory=ModbusSettings)
     limits: Limits = field(default_factory=Limits)
@@ -125,9 +141,35 @@ class Settings:
     thresholds: Thresholds = field(default_factory=Thresholds)
     log: LogSettings = field(default_factory=LogSettings)
     timetable: Timetable = field(default_factory=Timetable)
-    fetches: tuple[Fetch, ...] = ()
-    ledger_url: str = ""  # empty: a file in the data folder
-    ledger_password: Secret = NO_SECRET
+
+    @property
+    def sign_in(self) -> bool:
+        """Whether reading needs sign-in or a key: always, where others than this machine may come."""
+        return self.server.sign_in or self.host not in LOOPBACK or bool(self.server.behind_proxy)
+
+    @property
+    def url(self) -> str:
+        """The address people type."""
+        if self.server.behind_proxy:
+            return self.server.behind_proxy
+        names = self.server.allowed_hosts if self.host in EVERYWHERE else (self.host,)
+        name = names[0] if names else "127.0.0.1"
+        scheme = "https" if self.server.cert_file else "http"
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{self.port}"
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Names a Host header may carry, without port."""
+        hosts = [
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            *self.server.allowed_hosts,
+            urlsplit(self.server.behind_proxy).netloc,
+        ]
+        if self.host not in EVERYWHERE:
+            hosts.append(f"[{self.host}]" if ":" in self.host else self.host)
+        return tuple(dict.fromkeys(_without_port(each.lower()) for each in hosts if each))
 
     @property
     def secrets(self) -> list[str]:
@@ -135,3 +177,7 @@ class Settings:
         keys = [*(broker.password for broker in self.brokers), *(each.key for each in self.fetches)]
         found = (*keys, self.ledger_password)
         return [secret.reveal() for secret in found if secret.reveal()]
+
+
+def _without_port(host: str) -> str:
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]

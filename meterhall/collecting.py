@@ -14,11 +14,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from analytics.workdays import Workdays
+from api.access import Access
 from api.app import App
-from api.services import IngestRow, Services
+from api.services import Services
 from collector.decoders import Decoders, build_decoders
 from collector.pipeline import Pipeline
-from collector.service import INGEST, Collector
+from collector.service import Collector
 from devices.catalog import ConfigurationError
 from devices.settings import Settings
 from meterhall.backup import Backups
@@ -28,7 +29,6 @@ from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
 from meterhall.savings import Savings
-from meterhall.stations import Row, StationFetcher
 from meterhall.telling import Telling
 from meterhall.workcalendar import site_calendars
 from metering.clock import now_us
@@ -43,9 +43,10 @@ PATIENCE_S = 60.0
 FIXED = {
     "[data] folder": lambda settings: settings.data,
     "[store] url": lambda settings: settings.store_url,
+    "[ledger] url": lambda settings: settings.ledger_url,
     "[server] host": lambda settings: settings.host,
     "[server] port": lambda settings: settings.port,
-    "[ledger] url": lambda settings: settings.ledger_url,
+    "[server]": lambda settings: settings.server,
     "[limits] spool_bytes": lambda settings: settings.limits.spool_bytes,
     "[limits] quarantine_rows": lambda settings: settings.limits.quarantine_rows,
     "[limits] store_memory_mb": lambda settings: settings.limits.store_memory_mb,
@@ -94,6 +95,7 @@ class Collecting:
 
     def __init__(self, node: Node, *, simulated: bool) -> None:
         self.node, self.backups = node, Backups(node)
+        self.access = Access(node.ledger.access)
         self._always_simulated = simulated
         self._prepared = Prepared(node.settings, node.decoders, dict(node.decoders.rollovers))
         self._app: App | None = None
@@ -116,7 +118,6 @@ class Collecting:
         self.jobs = Jobs(node, self.collector, calendar_of)
         self.insights = Insights(installation, node.store, node.ledger, calendar_of)
         self.savings = Savings(installation, node.store, node.ledger, own.__getitem__)
-        self.stations = StationFetcher(installation, node.store, node.settings.fetches, self._take)
         simulated = self._always_simulated or is_simulated(node.settings)
         self.services = Services(
             installation=installation,
@@ -134,16 +135,12 @@ class Collecting:
             insights=self.insights,
             savings=self.savings,
             reload=self.reload_from_outside,
+            **reach(node.settings),
+            access=self.access,
         )
 
         if isinstance(node.store, NoteStore):
             self.jobs.tell = Telling(node, self.services, calendar_of).run
-
-    def _take(self, rows: list[Row]) -> None:
-        """Take what a weather service knew, as a batch that came over HTTP; from any thread but the loop's."""
-        batch = [IngestRow(i, *row) for i, row in enumerate(rows)]
-        taken = self.collector.ingest(INGEST, "", b"", batch, [])
-        asyncio.run_coroutine_threadsafe(taken, self._loop).result(PATIENCE_S)
 
     def start(self, app: App) -> None:
         """Begin to collect; `app` gets the services of now, and of each reload."""
@@ -154,7 +151,6 @@ class Collecting:
         self.jobs.start()
         self.insights.start()
         self.savings.start()
-        self.stations.start()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if self._switching or self.ended.done():
@@ -173,7 +169,7 @@ class Collecting:
         """Everything received is durable, and acknowledged, when this returns."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        stops = (self.jobs.stop, self.insights.stop, self.savings.stop, self.stations.stop)
+        stops = (self.jobs.stop, self.insights.stop, self.savings.stop)
         await asyncio.gather(*(asyncio.to_thread(stop) for stop in stops))
 
     def reload_from_outside(self) -> list[str]:
@@ -250,6 +246,17 @@ class Collecting:
         self.start(self._app)
 
 
+def reach(settings: Settings) -> dict[str, Any]:
+    """What of the services is decided by how page and API are reached."""
+    return {
+        "open_reading": not settings.sign_in,
+        "allowed_hosts": settings.allowed_hosts,
+        "public_url": settings.server.behind_proxy,
+        "proxies": settings.server.proxies if settings.server.behind_proxy else (),
+        "secure": settings.url.startswith("https://"),
+    }
+
+
 def is_simulated(settings: Settings) -> bool:
     """Does any device say that it is simulated or replayed?"""
     return any(device.simulated or getattr(device, "replayed", False) for device in settings.installation.devices())
@@ -271,7 +278,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
         words += [f"{what} {each} is new" for each in new if each not in old]
         words += [f"{what} {each} is gone" for each in old if each not in new]
         words += [f"{what} {each} is changed" for each in new if each in old and new[each] != old[each]]
-    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable", "fetches"):
+    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable"):
         if getattr(before, name) != getattr(after, name):
             words.append(f"[{name}] is changed")
     return words

@@ -25,6 +25,7 @@ from collector.service import INGEST
 from devices.settings import Settings
 from devices.units import conversion
 from meterhall.node import FolderInUse, Node, open_node
+from meterhall.running import local_url, opener_for
 from metering.clock import from_us, now_us, to_us
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Phase, quantity
@@ -156,7 +157,7 @@ def _import_here(node: Node, chunks: Iterable[list[Row]], report: ImportReport) 
 
 def _import_there(settings: Settings, chunks: Iterable[list[Row]], report: ImportReport) -> None:
     """Through the ingest route of the server that holds the data folder."""
-    url = f"http://{settings.host}:{settings.port}/api/v1/ingest"
+    url = f"{local_url(settings)}/api/v1/ingest"
     token = (settings.data / "admin.token").read_text(encoding="utf-8").strip()
     accepted = 0
     for chunk in chunks:
@@ -165,13 +166,13 @@ def _import_there(settings: Settings, chunks: Iterable[list[Row]], report: Impor
         ]
         body = "\n".join(lines).encode()
         key = f"import-{sha256(body).hexdigest()[:32]}"
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310
             url,
             body,
             {"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson", "Idempotency-Key": key},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
+            with opener_for(settings).open(request, timeout=60) as reply:
                 answer = json.load(reply)
         except (urllib.error.URLError, TimeoutError) as error:
             raise ExplainedError(

@@ -14,6 +14,7 @@ from api.page.routes import mount_page
 from api.serving import server_of
 from devices.settings import Settings
 from meterhall.collecting import Collecting, is_simulated
+from meterhall.exposure import address_of, offer_first_account, refuse_exposed, tls_of
 from meterhall.logs import set_up_logging
 from meterhall.node import Node, open_node
 from meterhall.notify import notify, watchdog_period_s
@@ -54,13 +55,14 @@ async def serve(node: Node, sock: socket.socket, *, simulated: bool, announce: A
     """Collect and serve until `stop` is set; SIGHUP reloads. Everything received is durable when this returns."""
     part = Collecting(node, simulated=simulated)
     app = create_app(part.services, mounts=[mount_page])
-    server = server_of(app, *sock.getsockname()[:2])
+    host, port = sock.getsockname()[:2]
+    server = server_of(app, host, port, tls_of(node.settings))
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="server")
     part.start(app)
     while not server.started and not serving.done():
         await asyncio.sleep(0.02)
-    host, port = sock.getsockname()[:2]
-    announce(f"http://{'[' + host + ']' if ':' in host else host}:{port}")
+    announce(address_of(node.settings, host, port))
+    offer_first_account(node.settings, part.access)
     notify("READY=1")
     hung_up = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up.set)
@@ -113,6 +115,7 @@ def run_until_stopped(settings: Settings) -> int:
         stop = asyncio.Event()
         on_signals(asyncio.get_running_loop(), stop)
         set_up_logging(settings.log, settings.secrets)
+        refuse_exposed(settings)
         with open_port(settings.host, settings.port) as sock, open_node(settings) as node:
             for finding in node.findings:
                 log.warning("%s", finding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any
@@ -34,21 +35,38 @@ def ask(settings: Settings, method: str, path: str, body: Any = None) -> Any:
     ExplainedError
         If it does not answer, or refuses.
     """
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}{path}"
+    url = f"{local_url(settings)}{path}"
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {_token(settings)}"}
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
     try:
-        with opener.open(request, timeout=TIMEOUT_S) as reply:
-            return json.load(reply)
+        with opener_for(settings).open(request, timeout=TIMEOUT_S) as reply:
+            body = reply.read()
+            return json.loads(body) if body else None
     except urllib.error.HTTPError as error:
         raise ExplainedError(url, f"answers {error.code}: {_detail(error)}", "see the log of the server") from None
     except (urllib.error.URLError, TimeoutError, OSError, ValueError) as error:
         raise ExplainedError(
             url, f"does not answer: {error}", "is the server that uses this data folder up, at this address?"
         ) from None
+
+
+def local_url(settings: Settings) -> str:
+    """Where this machine reaches its own server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    scheme = "https" if settings.server.cert_file else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def opener_for(settings: Settings) -> urllib.request.OpenerDirector:
+    """Opens our own server, past any proxy; over TLS it must show the very certificate of the settings."""
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if settings.server.cert_file:
+        context = ssl.create_default_context(cafile=settings.server.cert_file)
+        context.check_hostname = False  # it is reached by an address, and known by its certificate
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
 
 
 def _token(settings: Settings) -> str:

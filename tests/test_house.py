@@ -28,6 +28,7 @@ ONE_HOME = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},
     "fastapi": {"api"},
+    "argon2": {"api"},
     "iotcore": {"meterhall"},
     "zstandard": {"storage"},
 }

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
@@ -17,24 +14,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as AsgiScope
 
-from api.deps import READ, TheServices
+from api.deps import READ, TheServices, still_may
 from api.errors import NotThere
 from api.figures import scope_of
-from api.page import building, charts, collector, meter, today, vehicles
+from api.page import building, charts, collector, door, meter, today, vehicles
 from api.page.attention import needs_of
 from api.page.meter import point_text
-from api.page.numbers import THIN
 from api.page.period import COMPARES, PERIODS, Filters
+from api.page.shell import YEAR_S, remember_wishes, surroundings, templates, view_of
 from api.page.view import View, line_name, power_now, power_points
-from api.page.wording import LANGUAGES, pick_language, words
-from api.periods import Period, local_date, zone_of
+from api.periods import Period
 from api.services import Services
 from metering.site import Building, Meter, Vehicle
 from storage.store import StoreUnavailable
 
 log = logging.getLogger("meterhall.page")
 HERE = Path(__file__).parent
-THEMES = ("auto", "light", "dark")
 PAGES = (
     ("today", "/"),
     ("buildings", "/buildings"),
@@ -42,7 +37,6 @@ PAGES = (
     ("vehicles", "/vehicles"),
     ("collector", "/collector"),
 )
-YEAR_S = 31_536_000
 LIVE_PERIOD_S, HEARTBEAT_S = 2.0, 15.0
 JS_PREFIX = "js."
 
@@ -66,49 +60,8 @@ def mount_page(app: FastAPI) -> None:
     app.include_router(router)
     app.include_router(insights.router)
     app.include_router(projects.router)
+    app.include_router(door.router)
     app.mount("/static", Files(directory=HERE / "static"), name="static")
-
-
-@cache
-def templates() -> jinja2.Environment:
-    """The templates; everything is escaped, an unknown name is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(asset=asset, thin=THIN)
-    return environment
-
-
-@cache
-def asset(name: str) -> str:
-    """A file's address with its fingerprint."""
-    digest = hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:12]
-    return f"/static/{name}?v={digest}"
-
-
-def view_of(request: Request, services: Services) -> View:
-    """What this request's address, cookies and headers ask for."""
-    sites = services.installation.sites
-    site = next((s for s in sites if s.id == request.query_params.get("site")), sites[0] if sites else None)
-    zone = site.timezone if site else "UTC"
-    language = pick_language(
-        request.query_params.get("lang"), request.cookies.get("lang"), request.headers.get("accept-language")
-    )
-    now = services.now()
-    filters = Filters.read(request.query_params, local_date(now, zone_of(zone)), zone, language)
-    return View(services, site, filters, words(language), now)
-
-
-def theme_of(request: Request) -> str:
-    """`auto`, `light` or `dark`, by address, else cookie."""
-    for wish in (request.query_params.get("theme"), request.cookies.get("theme")):
-        if wish in THEMES:
-            return str(wish)
-    return "auto"
 
 
 def degraded_line(view: View) -> str:
@@ -124,29 +77,24 @@ def degraded_line(view: View) -> str:
 
 def frame(request: Request, view: View, page: str, needs: int, expected: bool = False) -> dict[str, Any]:
     """What `base.html` needs around every page; `expected`: its chart shows what is usual, unless asked otherwise."""
-    path, filters, theme = request.url.path, view.filters, theme_of(request)
-    other = LANGUAGES[1 - LANGUAGES.index(view.language)]
-    next_theme = THEMES[(THEMES.index(theme) + 1) % len(THEMES)]
+    path, filters = request.url.path, view.filters
     own = {key: value for key, value in request.query_params.items() if key in ("carrier", "show", "line")}
 
     def here(**changes: str | None) -> str:
         return filters.link(path, **own, **changes)
 
     script = {key.removeprefix(JS_PREFIX): text for key, text in view.words.texts.items() if key.startswith(JS_PREFIX)}
+    who = getattr(request.state, "who", None)
     return {
-        "view": view,
-        "t": view.words,
+        **surroundings(request, view, **own),
         "link": filters.link,
         "here": here,
-        "lang": "zh-CN" if view.language == "zh" else "en",
-        "theme": theme,
+        "signed_in": who.name if who is not None and who.session else "",
         "page": page,
         "path": path,
         "pages": [(key, filters.link(href)) for key, href in PAGES],
         "site_name": view.name(view.site) if view.site else "Meterhall",
         "attention": needs,
-        "other_language": here(lang=other),
-        "next_theme": (next_theme, here(theme=next_theme)),
         "degraded": degraded_line(view),
         "simulated": view.services.simulated,
         "periods": [(each, here(period=each, date=filters.given.get("date"))) for each in PERIODS],
@@ -159,7 +107,6 @@ def frame(request: Request, view: View, page: str, needs: int, expected: bool = 
         "step_links": (filters.link(path, **own, **_step(filters, -1)), filters.link(path, **own, **_step(filters, 1))),
         "own": own,
         "context": {"language": view.language, "zone": view.zone, "now": view.now / 1e6, "text": script},
-        "version": view.services.version,
     }
 
 
@@ -190,9 +137,7 @@ def page_of(
     around = frame(request, view, page, needs, data.get("expected", False))
     html = templates().get_template(name).render(**around, **data)
     response = HTMLResponse(html, status_code=status, headers={"vary": "cookie, accept-language"})
-    for key, allowed in (("lang", LANGUAGES), ("theme", THEMES)):
-        if (wish := request.query_params.get(key)) in allowed:
-            response.set_cookie(key, str(wish), max_age=YEAR_S, samesite="lax", httponly=True)
+    remember_wishes(request, response)
     return response
 
 
@@ -326,6 +271,8 @@ async def get_live(request: Request, node: str, services: TheServices) -> Stream
         with services.live.listen(points) as subscription:
             yield f"data: {msgspec.json.encode(await run_in_threadpool(news, view, node)).decode()}\n\n"
             async for changes in subscription.changes(LIVE_PERIOD_S, HEARTBEAT_S):
+                if not await run_in_threadpool(still_may, request, request.app.state.services):
+                    return
                 current = view_of(request, request.app.state.services)
                 data = await run_in_threadpool(news, current, node)
                 kind = "data" if changes or data["power"]["stale"] else "event: quiet\ndata"

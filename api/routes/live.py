@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from api import schemas
 from api.asking import Tz, point_of, refusals, zone_or
-from api.deps import READ, TheServices, services_of
+from api.deps import READ, TheServices, services_of, still_may
 from api.errors import NotThere, Refused
 from api.facts import applied_at
 from api.live import LiveValue
@@ -120,7 +122,12 @@ async def get_live(request: Request, services: TheServices, points: Points = Non
     async def messages() -> AsyncIterator[bytes]:
         with services.live.listen(asked) as subscription:
             yield b": listening\nretry: 3000\n\n"
+            checked = time.monotonic()
             async for changes in subscription.changes(limits.live_period_s, limits.heartbeat_s):
+                if time.monotonic() - checked > limits.heartbeat_s:
+                    checked = time.monotonic()
+                    if not await run_in_threadpool(still_may, request, services_of(request)):
+                        return
                 yield message(services_of(request), changes)
 
     return StreamingResponse(

@@ -127,7 +127,7 @@ def test_a_password_in_the_file_or_readable_by_everybody_is_refused(tmp_path):
 
 
 def test_an_address_beyond_this_machine_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="sign-in"):
+    with pytest.raises(ConfigurationError, match="others can listen in; add cert_file and key_file, or behind_proxy"):
         load(tmp_path, main=MAIN.replace("[server]", '[server]\nhost = "0.0.0.0"'))
 
 

@@ -50,6 +50,7 @@ async function refresh() {
   if (document.hidden) return;
   try {
     const reply = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (reply.redirected && new URL(reply.url).pathname === "/sign-in") return location.assign(reply.url);
     if (!reply.ok) return;
     const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
     for (const old of document.querySelectorAll("[data-refresh]")) {
