@@ -1,4 +1,4 @@
-"""The page's routes of savings: the projects, one project's report, and its chart."""
+"""The page's routes of savings (the projects, one project's report, its chart) and of the calendar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
 from api.deps import READ, TheServices
-from api.page import savings
+from api.page import days, savings
 from api.page.routes import json_of, page_of
 from api.page.shell import view_of
 
@@ -32,3 +32,9 @@ def get_saving(request: Request, project: Id, services: TheServices) -> HTMLResp
 def get_saving_chart(request: Request, project: Id, services: TheServices) -> Response:
     """The reporting period for a chart."""
     return json_of(savings.saving_chart(view_of(request, services), project))
+
+
+@router.get("/calendar", response_class=HTMLResponse)
+def get_calendar(request: Request, services: TheServices, year: str = "") -> HTMLResponse:
+    """Which days are worked?"""
+    return page_of(request, services, "buildings", "calendar.html", lambda view: days.year_page(view, year[:4]))
