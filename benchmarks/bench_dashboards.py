@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.figures import Figure
-from benchmarks.rig import free_port
+from benchmarks.rig import cpu_of, free_port
 from devices.settings import Thresholds
 from grafana.asking import choose, questions
 from grafana.build import FOLDER
@@ -38,7 +38,8 @@ from storage.influx.line_protocol import interval_line, interval_measurement, me
 from storage.notes import Note
 
 TARGET_MS, WALL_MS = 300.0, 1000.0
-ROUNDS = 10
+ROUNDS = 20
+QUIET, SETTLE_S = 0.1, 300.0  # of a core; how long a server that has been filled tidies at most
 LINES = 10_000  # in one request
 BUILDINGS_PER_SITE = 5
 HALVES = ("lighting-1", "lighting-2", "hvac-1", "hvac-2", "power-1", "power-2", "common")
@@ -187,8 +188,8 @@ def fill(client: Client, found: Installation, now: int, scale: Scale) -> int:
 
 
 @contextlib.contextmanager
-def influxdb(folder: Path) -> Iterator[Client]:
-    """A private InfluxDB 1.x and a client of an empty database.
+def influxdb(folder: Path) -> Iterator[tuple[Client, int]]:
+    """A private InfluxDB 1.x: a client of an empty database, and its process.
 
     Raises
     ------
@@ -215,11 +216,21 @@ def influxdb(folder: Path) -> Iterator[Client]:
             time.sleep(0.1)
         else:
             raise RuntimeError(f"influxd does not answer; see {folder}/influxd.log")
-        yield client
+        yield client, process.pid
     finally:
         client.close()
         process.terminate()
         process.wait(30)
+
+
+def settle(pid: int) -> None:
+    """Wait until a server that has been filled has tidied what was written."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        before = cpu_of(pid)
+        time.sleep(3.0)
+        if cpu_of(pid) - before < 3.0 * QUIET:
+            return
 
 
 def ask(client: Client, query: str) -> float:
@@ -278,10 +289,11 @@ def boards(folder: Path, full: bool) -> list[Figure]:
 def measured(folder: Path, scale: Scale) -> list[Figure]:
     """The same, at any scale."""
     found, now = city(300), now_us()
-    with influxdb(folder) as client:
+    with influxdb(folder) as (client, pid):
         begin = time.monotonic()
         rows = fill(client, found, now, scale)
         loading = time.monotonic() - begin
+        settle(pid)
         took, walls = visits(client, found, now)
     slowest = sorted(((float(np.quantile(times, 0.95)), panel) for panel, times in took.items()), reverse=True)
     size = f"{len(found.meters):,} meters, {len(found.buildings)} buildings, {rows:,} rows; InfluxDB 1.x"
