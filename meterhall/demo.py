@@ -31,7 +31,7 @@ from metering.reading import Point
 from metering.site import Meter
 from simulators.config import open_bureau
 
-BUREAU_FILES = ("meterhall.toml", "site.toml", "factors.toml", "story.toml")
+BUREAU_FILES = ("meterhall.toml", "site.toml", "factors.toml", "calendar.toml", "story.toml")
 VARIABLE = re.compile(r"\$\{((?:LINE|DEMO)_[A-Z0-9_]+)\}")
 
 

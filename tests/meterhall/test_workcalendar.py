@@ -1,6 +1,8 @@
 """The calendar of a site: official days, its own dates, terms, opening hours, heating season."""
 
+import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -156,3 +158,13 @@ def test_a_mistake_in_the_calendar_names_its_place_and_the_mend(tmp_path, text, 
 def test_a_country_that_has_no_calendar_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match=r'country: is "Bavaria"'):
         configured(tmp_path, "", SITE.replace("DE-BY", "Bavaria"))
+
+
+def test_the_examples_of_the_document_are_valid(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "calendar-and-weather.md").read_text()
+    days, station, fetch = re.findall(r"```toml\n(.*?)```", text, re.S)
+    (tmp_path / "weather.toml").write_text(fetch)
+    site = SITE.split("[[site]]")[1].replace('"plant"', '"riverside"')
+    homes = '[[building]]\nid = "school"\nname = "School"\n[[building]]\nid = "library"\nname = "Library"\n'
+    settings = configured(tmp_path, days, f"[[site]]{site}{homes}{station}")
+    assert len(settings.timetable.heating) == 1 and settings.fetches[0].station == "airport"
