@@ -30,6 +30,7 @@ CARRIERS = {
     Carrier.CLIMATE: Name("Climate", "气象"),
     Carrier.VEHICLE: Name("Vehicles", "车辆"),
 }
+LONGEST_NAME = 400  # characters, in a tag
 NONE = "-"  # of a tag that means nothing here: no tag may be empty
 STATES = {
     "ok": 0,
@@ -52,7 +53,7 @@ SEVERITIES = {"info": 0, "warning": 1, "needs_you": 1, "broken": 2}
 
 def _label(name: str, thing_id: str) -> str:
     """`Name [id]`: unique, and what a variable shows and means."""
-    return f"{printable(name)} [{printable(thing_id)}]"
+    return f"{printable(name)[:LONGEST_NAME]} [{printable(thing_id)}]"
 
 
 def _carrier_tags(carrier: Carrier | None) -> dict[str, str]:

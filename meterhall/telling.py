@@ -55,7 +55,6 @@ class Telling:
         StoreUnavailable
             If the server is away: what is due is told the next time.
         """
-        self._profiles(now)
         if now - self._told_collector >= MINUTE_US:
             self._collector(now)
             self._told_collector = now
@@ -65,6 +64,7 @@ class Telling:
         if now // QUARTER_US != self._told_states:
             self._notes.note_exactly("states", list(self._states(now)))
             self._told_states = now // QUARTER_US
+        self._profiles(now)
 
     def _dates(self, now: int) -> None:
         installation = self._services.installation

@@ -20,6 +20,7 @@ class Notes:
 
     def __init__(self, client: Client, local: Local) -> None:
         self._client, self._local = client, local
+        self._sent: set[str] = set()  # kinds that this process has sent whole: the database may be another one
 
     def note(self, notes: Sequence[Note]) -> None:
         """Write rows; one with the same tags and time is overwritten."""
@@ -34,7 +35,9 @@ class Notes:
         if now.keys() - before.keys():  # first what may be there afterwards: a crash in between leaves nothing behind
             self._local.put({place: _written(dict.fromkeys(now, "") | before)})
         gone = [f"{key} void=1i {at}000" for key, _, at in (row.rpartition(" ") for row in before.keys() - now.keys())]
-        self._send([*gone, *(line for row, line in now.items() if before.get(row) != _short(line))])
+        again = kind not in self._sent
+        self._send([*gone, *(line for row, line in now.items() if again or before.get(row) != _short(line))])
+        self._sent.add(kind)
         if before != (after := {row: _short(line) for row, line in now.items()}):
             self._local.put({place: _written(after)})
 

@@ -40,6 +40,13 @@ def test_a_label_says_a_name_and_means_an_id():
     assert site.at == NOW // DAY_US * DAY_US
 
 
+def test_a_very_long_name_still_makes_a_tag():
+    long = Installation((Site("plant", Name("x" * 2000), "UTC"),))
+    (note,) = noting.places(long, [], NOW)
+    assert tags(note)["label_en"].endswith("x [plant]")
+    assert note_line(note)
+
+
 def test_all_rows_of_a_measurement_have_the_same_tags_and_no_empty_one():
     figures = [DeviceFigure(meter, "ok", NOW, None, {}, "", "") for meter in PLANT.meters]
     notes = [*noting.places(PLANT, [], NOW), *noting.devices(PLANT, figures, NOW)]

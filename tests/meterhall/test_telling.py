@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from storage.influx.address import parse_address
 from storage.influx.client import Client
 from storage.ledger.ledger import Event
 from storage.notes import Note
+from storage.opening import open_store
 from storage.store import StoreUnavailable
 from tests.conftest import wait_until
 from tests.filled import FIRST, configure, fill
@@ -165,6 +167,19 @@ def test_notes_that_did_not_change_are_not_sent_again(node):
         asked(node, 'SELECT "title_en" FROM "event" WHERE "kind" = \'x\' AND "void" = 0 AND time >= 0')[0]["title_en"]
         == "b"
     )
+
+
+def test_a_database_that_was_made_anew_is_told_everything_at_the_next_start(node):
+    telling(node).run(END + HOUR_US)
+    client, database = Client(node.store.address), node.store.address.database
+    client.manage(f'DROP DATABASE "{database}"')
+    client.manage(f'CREATE DATABASE "{database}"')
+    client.close()
+    node.store.close()
+    with closing(open_store(f"{node.store.address}?local={node.store._local.path}")) as again:
+        telling(replace(node, store=again)).run(END + HOUR_US)
+        rows = asked(node, 'SELECT "name_en" FROM "node" WHERE "scope" = \'building\' AND time >= 0')
+    assert [row["name_en"] for row in rows] == ["Hall"]
 
 
 def test_a_meterhall_that_runs_tells(server, tmp_path):
