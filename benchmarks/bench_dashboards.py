@@ -26,7 +26,6 @@ from benchmarks.figures import Figure
 from benchmarks.rig import cpu_of, free_port
 from devices.settings import Thresholds
 from grafana.asking import choose, questions
-from grafana.build import FOLDER
 from meterhall import noting
 from metering.clock import DAY_US, HOUR_US, MINUTE_US, QUARTER_US, now_us
 from metering.quantity import CONSUMPTION, Carrier
@@ -37,6 +36,7 @@ from storage.influx.client import Client
 from storage.influx.line_protocol import interval_line, interval_measurement, measure_tags, note_line, series_key
 from storage.notes import Note
 
+FOLDER = Path(__file__).parent.parent / "grafana" / "dashboards"
 TARGET_MS, WALL_MS = 300.0, 1000.0
 ROUNDS = 20
 QUIET, SETTLE_S = 0.1, 300.0  # of a core; how long a server that has been filled tidies at most

@@ -31,6 +31,8 @@ ONE_HOME = {
     "argon2": {"api"},
     "iotcore": {"meterhall"},
     "zstandard": {"storage"},
+    "grafana_client": {"meterhall"},
+    "grafana_foundation_sdk": {"grafana"},
 }
 ANALYTICS_MAY = {
     "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "itertools",
