@@ -23,6 +23,7 @@ from devices.settings import (
     Settings,
     Thresholds,
 )
+from devices.stations import read_fetches
 from devices.tables import Document, Table, split_url, without_password
 from metering.explain import ExplainedError
 from metering.quantity import QUANTITIES, Carrier
@@ -125,6 +126,7 @@ def _settings(folder: Path, main: Document, installation: Installation) -> Setti
         thresholds=_thresholds(main.table("thresholds")),
         log=_log(folder, main.table("log")),
         timetable=read_timetable(folder, installation, main.problems),
+        fetches=read_fetches(folder, installation, main.problems, _secret),
     )
 
 

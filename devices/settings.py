@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from metering.site import Installation
 from metering.timetable import Timetable
+
+if TYPE_CHECKING:
+    from devices.stations import Fetch
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
@@ -141,6 +145,7 @@ class Settings:
     thresholds: Thresholds = field(default_factory=Thresholds)
     log: LogSettings = field(default_factory=LogSettings)
     timetable: Timetable = field(default_factory=Timetable)
+    fetches: tuple[Fetch, ...] = ()
 
     @property
     def sign_in(self) -> bool:

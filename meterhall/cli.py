@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from meterhall import databases, people, upkeep
+from meterhall import databases, people, upkeep, weathercli
 
 app = typer.Typer(
     name="meterhall",
@@ -178,6 +178,7 @@ def version() -> None:
 
 upkeep.add_to(app)
 databases.add_to(app)
+weathercli.add_to(app)
 people.add_to(app)
 
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from analytics.workdays import Workdays
 from api.access import Access
 from api.app import App
-from api.services import Services
+from api.services import IngestRow, Services
 from collector.decoders import Decoders, build_decoders
 from collector.pipeline import Pipeline
-from collector.service import Collector
+from collector.service import INGEST, Collector
 from devices.catalog import ConfigurationError
 from devices.settings import Settings
 from meterhall.backup import Backups
@@ -29,6 +29,7 @@ from meterhall.jobs import Jobs
 from meterhall.logs import set_up_logging
 from meterhall.node import Node
 from meterhall.savings import Savings
+from meterhall.stations import Row, StationFetcher
 from meterhall.telling import Telling
 from meterhall.workcalendar import site_calendars
 from metering.clock import now_us
@@ -118,6 +119,7 @@ class Collecting:
         self.jobs = Jobs(node, self.collector, calendar_of)
         self.insights = Insights(installation, node.store, node.ledger, calendar_of)
         self.savings = Savings(installation, node.store, node.ledger, own.__getitem__)
+        self.stations = StationFetcher(installation, node.store, node.settings.fetches, self._take)
         simulated = self._always_simulated or is_simulated(node.settings)
         self.services = Services(
             installation=installation,
@@ -142,6 +144,12 @@ class Collecting:
         if isinstance(node.store, NoteStore):
             self.jobs.tell = Telling(node, self.services, calendar_of).run
 
+    def _take(self, rows: list[Row]) -> None:
+        """Take what a weather service knew, as a batch that came over HTTP; from any thread but the loop's."""
+        batch = [IngestRow(i, *row) for i, row in enumerate(rows)]
+        taken = self.collector.ingest(INGEST, "", b"", batch, [])
+        asyncio.run_coroutine_threadsafe(taken, self._loop).result(PATIENCE_S)
+
     def start(self, app: App) -> None:
         """Begin to collect; `app` gets the services of now, and of each reload."""
         self._app = app
@@ -151,6 +159,7 @@ class Collecting:
         self.jobs.start()
         self.insights.start()
         self.savings.start()
+        self.stations.start()
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if self._switching or self.ended.done():
@@ -169,7 +178,7 @@ class Collecting:
         """Everything received is durable, and acknowledged, when this returns."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        stops = (self.jobs.stop, self.insights.stop, self.savings.stop)
+        stops = (self.jobs.stop, self.insights.stop, self.savings.stop, self.stations.stop)
         await asyncio.gather(*(asyncio.to_thread(stop) for stop in stops))
 
     def reload_from_outside(self) -> list[str]:
@@ -278,7 +287,7 @@ def differences(before: Settings, after: Settings) -> list[str]:
         words += [f"{what} {each} is new" for each in new if each not in old]
         words += [f"{what} {each} is gone" for each in old if each not in new]
         words += [f"{what} {each} is changed" for each in new if each in old and new[each] != old[each]]
-    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable"):
+    for name in ("modbus", "limits", "retention", "thresholds", "log", "timetable", "fetches"):
         if getattr(before, name) != getattr(after, name):
             words.append(f"[{name}] is changed")
     return words

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from analytics.daykinds import SiteCalendar
 from analytics.workdays import Workdays
 from api.app import create_app
 from api.live import LiveFeed
 from api.services import Services
 from meterhall.derive import Deriver
 from meterhall.insights import Insights
+from meterhall.savings import Savings
 from metering.clock import DAY_US, HOUR_US, QUARTER_US, SECOND_US, to_us
 from metering.health import LineHealth, SpoolHealth, UnitHealth
 from metering.quantity import Carrier
@@ -277,6 +279,7 @@ def services(plant_store, ledger, quarantine, tmp_path) -> Services:
         started_at=NOW - DAY_US,
         now=lambda: NOW,
         insights=Insights(installation(), plant_store, ledger, lambda site: Workdays(), now=lambda: NOW),
+        savings=Savings(installation(), plant_store, ledger, SiteCalendar, lambda: NOW),
     )
 
 
