@@ -611,6 +611,7 @@ class ExpectedOut(Model):
     end: Iso
     total: Thousandths
     measured_temperature: Share = Field(description="of the hours; elsewhere the usual one of that season")
+    provisional_years: list[int] = Field(description="years of the period without an official calendar")
     rows: list[ExpectedRow]
     baseline: BaselineOut
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import APIRouter, Query
 
+from analytics.edges import local_date
 from api import schemas, wording
 from api.asking import End, Start, period_in, refusals, zone_or
 from api.deps import EXPENSIVE, READ, TheServices
@@ -79,6 +80,9 @@ def get_expected(
         end=iso(period.end, zone),
         total=int(found.amount.sum()),
         measured_temperature=found.measured,
+        provisional_years=services.calendar_of(measure.site).provisional_years(
+            local_date(zone.key, period.start), local_date(zone.key, period.end - 1)
+        ),
         rows=[
             schemas.ExpectedRow(
                 start=starts[i],

@@ -54,6 +54,7 @@ def test_the_expected_hours_add_up_to_days_and_to_the_total(client):
     hours, days, total = (
         client.get("/api/v1/expected", params={**query, "resolution": each}).json() for each in ("hour", "day", "total")
     )
+    assert hours["provisional_years"] == [2026], "this calendar knows no year"
     assert hours["total"] == days["total"] == total["total"] == sum(row["expected"] for row in hours["rows"])
     assert sum(row["expected"] for row in days["rows"]) == total["rows"][0]["expected"]
     assert all(row["low"] <= row["expected"] / 1000 <= row["high"] for row in [*hours["rows"], *days["rows"]])

@@ -18,7 +18,7 @@ from tests.page.installation import hostile, later, newborn, unheard
 pytestmark = pytest.mark.browser
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PAGES = ["/", "/buildings", "/buildings/hall", "/meters", "/meters/hall-e", "/meters/sky", "/vehicles",
-         "/vehicles/ev-1", "/collector", "/meters/nope"]  # fmt: skip
+         "/vehicles/ev-1", "/collector", "/savings", "/calendar", "/meters/nope"]  # fmt: skip
 SETTLED = "figure.chart:not([data-state]), figure.chart[data-state=loading]"
 DEADLINE_MS = 10_000
 FOCUSED = """(() => {
