@@ -26,6 +26,7 @@ from grafana.query import (
 from grafana.tokens import ACCENT, INK, STATE
 from metering.site import Name
 
+LAST_HUNDRED = "time >= ${__to}ms - 100d"
 LAST_MONTH = "time >= ${__to}ms - 31d"  # of a list that is about now
 SITE_OR_NONE = f"({SITE} OR {equals('site', '-')})"  # of a line or a broker
 MISSING = '100 - 100 * mean("coverage") AS "missing"'
@@ -143,6 +144,7 @@ def _course(language: Language) -> Panel:
             COUNTERS,
             '"carrier" =~ /^${carrier:regex}$/',
             IN_RANGE,
+            LAST_HUNDRED,
             ENDED,
             by="time(15m) fill(none)",
         ),
@@ -152,8 +154,8 @@ def _course(language: Language) -> Panel:
         chart(
             say("Readings that did not come, all meters", "全部计量表缺数率"),
             say(
-                "Mean of the site's meters, days that are over. The dashed line is the configured threshold.",
-                "本单位各表已结束各日的平均值，虚线为配置阈值。",
+                "Mean of the site's meters, days that are over, at most the last hundred of the range. The dashed line is the configured threshold.",
+                "本单位各表已结束各日的平均值（最多为所选时段最后 100 天），虚线为配置阈值。",
             ),
             say("No day of this range is over", "该时段内尚无已结束的日期"),
             "percent",
