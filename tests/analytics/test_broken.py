@@ -5,6 +5,7 @@ import pytest
 from benchmarks.analytics.broken import BREAKS, run
 
 
+@pytest.mark.slow
 def test_no_broken_series_fails_and_a_refusal_has_a_reason():
     tried, refused, failed = run(len(BREAKS))
     assert failed == []

@@ -128,6 +128,7 @@ def small_site():
     return "".join((*heads, *meters, *vehicles))
 
 
+@pytest.mark.slow
 def test_five_hundred_mutated_configurations_never_crash_the_check_and_the_line_is_named(tmp_path, environment):
     draw = random.Random(20261124)
     originals = {

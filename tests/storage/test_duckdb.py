@@ -364,7 +364,7 @@ def test_measures_are_listed_while_others_write_their_intervals(store):
     readers = [threading.Thread(target=look) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for _ in range(5):
+    for _ in range(2):
         for measure in measures:
             row = IntervalSeries(measure, start, start + QUARTER_US, column, np.ones(1), column, np.zeros(1, np.uint8))
             store.write_intervals("15min", [row], (T0, T0 + QUARTER_US))

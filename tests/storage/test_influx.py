@@ -246,6 +246,7 @@ def test_a_real_server_that_holds_no_more_series_takes_what_it_knows(influxdb, t
     store.close()
 
 
+@pytest.mark.slow
 def test_the_lines_are_understood_by_the_write_path_of_2_through_its_own_library(tmp_path):
     import influxdb_client as client_library
 
