@@ -2,8 +2,13 @@
 (`hourly.time` in ISO 8601 without offset, `hourly.temperature_2m` with null where nothing is known), on loopback."""
 
 import json
+import socket
+import subprocess
+import sys
 import threading
-from contextlib import contextmanager
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -219,3 +224,39 @@ def test_a_mistake_in_weather_toml_names_its_place_and_the_mend(configured, chan
 
 def test_a_key_is_among_the_secrets_that_no_log_may_hold(configured):
     assert KEY in configured().secrets
+
+
+@pytest.mark.slow
+def test_a_running_machine_asks_by_itself_and_the_command_line_beside_it(configured, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def ask(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as reply:
+            return json.load(reply)
+
+    with service() as (base, _):
+        configured(base, FETCH + "days = 5\n")
+        (tmp_path / "meterhall.toml").write_text(f"[server]\nport = {port}\n")
+        command = [sys.executable, "-m", "meterhall"]
+        running = subprocess.Popen([*command, "run", "--config", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+        try:
+            deadline, stored = time.monotonic() + 60, 0
+            while not stored and time.monotonic() < deadline:
+                time.sleep(0.5)
+                with suppress(OSError):
+                    stored = ask("books")["total"]["readings"]["stored"]
+            assert stored > 90, "it asks some seconds after its start"
+            (source,) = ask("degree-days?node=plant")["sources"]
+            assert source["place"] == "elsewhere" and round(source["distance_km"]) == 33
+            said = subprocess.run(
+                [*command, "weather", "fetch", "--config", str(tmp_path), "--days", "20"],
+                capture_output=True,
+                text=True,
+            )
+            assert said.returncode == 0 and "accepted by the running server" in said.stdout, said.stderr
+        finally:
+            running.terminate()
+            _, log = running.communicate(timeout=40)
+    assert "weather of airport" in log and KEY not in log
