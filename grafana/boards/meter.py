@@ -154,7 +154,7 @@ def _course(language: Language) -> Panel:
         chart(
             say("Readings that did not come, all meters", "全部计量表缺数率"),
             say(
-                "Mean of the site's meters, at most the last hundred days of the range. Dashed: the configured threshold.",
+                "Mean of the site's meters, at most a hundred days of the range. Dashed: the threshold.",
                 "本单位各表已结束各日的平均值（最多为所选时段最后 100 天），虚线为配置阈值。",
             ),
             say("No day of this range is over", "该时段内尚无已结束的日期"),
