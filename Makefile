@@ -44,6 +44,9 @@ format: $(VENV)/dev  ## put the code into its format
 golden:  ## rewrite the expected files of golden cases; review the diff like code
 	@$(BIN)/python -m tests.devices.test_modbus_golden
 
+dashboards: $(VENV)/dev  ## write the Grafana dashboards; review the diff like code
+	@$(BIN)/python -m grafana.build
+
 bench: $(VENV)/dev  ## print this machine's figures
 	@$(BIN)/python -m benchmarks
 
@@ -63,4 +66,4 @@ install:  ## install for good: PREFIX=/opt/meterhall; again upgrades in place
 uninstall:  ## remove what install put there; data folders stay
 	@case "$(PREFIX)" in /*\ *|"") echo "PREFIX must be a folder without spaces"; exit 1;; /*) ;; *) echo "PREFIX must begin with /"; exit 1;; esac
 	@rm -rf "$(PREFIX)/lib/meterhall" "$(PREFIX)/bin/meterhall"
-.PHONY: demo test browser lint format golden bench faults bench-analytics install uninstall
+.PHONY: demo test browser lint format golden dashboards bench faults bench-analytics install uninstall
