@@ -21,6 +21,8 @@ from storage.store import StoreUnavailable
 from tests.conftest import free_port, wait_until
 from tests.filled import FIRST, POWER, configure, contents, drain, fill, filled_node, leave_waiting, message
 
+pytestmark = pytest.mark.slow
+
 EVER = (-(2**60), 2**60)
 
 

@@ -12,6 +12,8 @@ from metering.clock import DAY_US
 from metering.reading import Point
 from tests.filled import FIRST, MAIN, POWER, batch_record, configure, contents, drain, fill
 
+pytestmark = pytest.mark.slow
+
 AT, SPEED = Point("plant", "car", "latitude"), Point("plant", "car", "odometer")
 
 

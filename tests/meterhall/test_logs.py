@@ -17,6 +17,8 @@ from metering.explain import ExplainedError
 from tests.conftest import free_port, wait_until
 from tests.filled import configure
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-Zx81-do-not-print"
 
 

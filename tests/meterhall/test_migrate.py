@@ -13,6 +13,8 @@ from storage.opening import duckdb_url, open_store
 from storage.store import StoreUnavailable
 from tests.influx import InfluxDB1, fresh_database
 
+pytestmark = pytest.mark.slow
+
 POINTS = tuple(Point("plant", f"meter-{i}", q) for i in range(3) for q in ("active_power", "active_energy_import"))
 DAY0 = 1_700_000_000_000_000
 EVER = (-(2**60), 2**60)

@@ -17,6 +17,8 @@ from metering.explain import ExplainedError
 from tests.conftest import free_port, wait_until
 from tests.filled import POWER, SITE, configure
 
+pytestmark = pytest.mark.slow
+
 NEW_METER = """
 [[meter]]
 id = "new"
