@@ -169,8 +169,17 @@ def _attached(rig: Rig, call: str, error: str, n: int) -> Iterator[None]:
     try:
         yield
     finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(20)
+        _let_go(tracer)
+
+
+def _let_go(tracer: subprocess.Popen[bytes]) -> None:
+    """End strace; one that hangs while it detaches is killed, and the kernel lets go of the process."""
+    tracer.send_signal(signal.SIGINT)
+    try:
+        tracer.wait(10)
+    except subprocess.TimeoutExpired:
+        tracer.kill()
+        tracer.wait(10)
 
 
 def _inject(rig: Rig, call: str, error: str, n: int, seconds: float) -> bool:
