@@ -118,8 +118,7 @@ class Measures:
         (count,) = con.execute("SELECT count(*) FROM measure").fetchall()[0]
         known = self._known
         if count != len(known):
-            rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure ORDER BY id").fetchall()
-            known = {Measure(*row[:5]): row[5] for row in rows}
+            known = _read_numbers(con)
             with self._lock:
                 self._known = known
         return known
@@ -154,9 +153,13 @@ class Measures:
         return [measure for measure, number in known.items() if has[number]]
 
 
+def _read_numbers(con: duckdb.DuckDBPyConnection) -> dict[Measure, int]:
+    rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure ORDER BY id").fetchall()
+    return {Measure(*row[:5]): row[5] for row in rows}
+
+
 def _numbers(con: duckdb.DuckDBPyConnection, measures: Sequence[Measure]) -> NDArray[np.int32]:
-    rows = con.execute("SELECT site, scope, node, name, unit, id FROM measure").fetchall()
-    known = {Measure(*row[:5]): row[5] for row in rows}
+    known = _read_numbers(con)
     new = [measure for measure in measures if measure not in known]
     if new:
         first = max(known.values(), default=-1) + 1
